@@ -1,0 +1,63 @@
+// Package sandbox is one virtual machine with its network, its share and its agent as one unit. Boot makes all of it or
+// nothing; Stop takes all of it down. It runs in the monitor process, whose mount namespace is the sandbox's own and
+// whose network namespace is the container's.
+package sandbox
+
+import (
+	"time"
+
+	"github.com/runvm/runvm/vmm"
+)
+
+// Config is what a sandbox is made from: plain data that crosses from create to the monitor as JSON.
+type Config struct {
+	ID       string
+	Hostname string
+	Dirs     Dirs
+
+	QEMU          string // path of the program
+	Virtiofsd     string // path of the program; empty: share through 9p
+	VirtiofsdRust bool   // the Rust implementation, which has other options than the C one
+	Cache         string // virtiofsd's cache policy: "always", "auto", "never"
+	CacheTimeout  int    // seconds for which the guest may trust cached names and attributes
+
+	Kernel, Initrd string
+	Parameters     string // appended to the kernel command line
+	Accel          vmm.Accel
+	TBSizeMiB      int
+	CPUs           int
+	MemoryMiB      int
+	HotplugPorts   int
+	Vsock          bool // the agent is reached over vsock, otherwise over a virtio-serial port
+	BootTimeout    time.Duration
+
+	NetNS   string // the namespace to take interfaces from: a path that stays valid while the sandbox lives
+	Members []Member
+}
+
+// Dirs are the directories of a sandbox on the host; all exist.
+type Dirs struct {
+	Shared string // empty; the share's tree is mounted here in the monitor's mount namespace
+	Jail   string // empty; QEMU's root is mounted here in QEMU's mount namespace
+	VM     string // holds the sockets between QEMU, virtiofsd and the monitor
+	Share  string // name of virtiofsd's socket in VM
+	QMP    string // name of QEMU's socket in VM
+}
+
+// Member is what one container brings into the share. In the guest its root is <shared>/<ID>/rootfs, its mounts are
+// <shared>/<ID>/mounts/<Index>.
+type Member struct {
+	ID     string
+	Root   Mount
+	Mounts []Mount
+}
+
+// Mount is one host directory or file that the guest shall see.
+type Mount struct {
+	Index             int
+	Source            string // absolute path on the host
+	Dir               bool
+	Recursive         bool // with what is mounted below
+	ReadOnly          bool // enforced on the host
+	RecursiveReadOnly bool
+}

@@ -1,0 +1,318 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/runvm/runvm/agentclient"
+	"github.com/runvm/runvm/agentproto"
+	"github.com/runvm/runvm/internal/undo"
+	"github.com/runvm/runvm/internal/unixsock"
+	"github.com/runvm/runvm/netns"
+	"github.com/runvm/runvm/vmm"
+)
+
+// shareTag is the mount tag of the sandbox's one share.
+const shareTag = "runvm"
+
+// Sandbox is a running virtual machine.
+type Sandbox struct {
+	config  Config
+	log     func(format string, args ...any) // warnings
+	tree    *tree
+	daemon  *vmm.Process // virtiofsd; nil with 9p
+	vm      *vmm.Process
+	qmp     *vmm.QMP
+	console *console
+	channel channel
+	agent   *agentclient.Client
+
+	mu   sync.Mutex // guards what hot-plug changes
+	nics []*nic
+}
+
+// Boot makes the sandbox: share, taps, virtiofsd, QEMU, agent. What fails leaves nothing behind.
+func Boot(ctx context.Context, c Config, warn func(format string, args ...any)) (_ *Sandbox, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.BootTimeout,
+		fmt.Errorf("no answer within %v (vm.boot_timeout_seconds)", c.BootTimeout))
+	defer cancel()
+	var u undo.Stack
+	defer u.Run(&err)
+	s := &Sandbox{config: c, log: warn}
+
+	if s.tree, err = newTree(c.Dirs.Shared); err != nil {
+		return nil, err
+	}
+	u.Push(s.tree.close)
+	for _, m := range c.Members {
+		if err = s.tree.add(m); err != nil {
+			return nil, err
+		}
+	}
+
+	state, err := netns.Read(c.NetNS)
+	if err != nil {
+		return nil, fmt.Errorf("read the network namespace: %w", err)
+	}
+	u.Push(s.detachNICs)
+	if err = s.attachNICs(state); err != nil {
+		return nil, err
+	}
+
+	u.Push(s.stopDaemon)
+	if err = s.startDaemon(); err != nil {
+		return nil, err
+	}
+	if s.channel, err = newChannel(c.Vsock); err != nil {
+		return nil, err
+	}
+	u.Push(s.channel.close)
+	u.Push(s.stopVM)
+	if err = s.startVM(ctx); err != nil {
+		return nil, err
+	}
+
+	if err = s.waitForAgent(ctx); err != nil {
+		return nil, err
+	}
+	u.Push(s.agent.Close)
+	if err = s.configure(ctx, state); err != nil {
+		return nil, err
+	}
+	u.Release()
+	return s, nil
+}
+
+func newChannel(overVsock bool) (channel, error) {
+	if overVsock {
+		return newVsockChannel()
+	}
+	return newSerialChannel()
+}
+
+// startDaemon starts virtiofsd with a socket that already listens, so that nobody waits for it to appear.
+func (s *Sandbox) startDaemon() error {
+	c := s.config
+	if c.Virtiofsd == "" {
+		return nil
+	}
+	l, err := unixsock.Listen(c.Dirs.VM, c.Dirs.Share)
+	if err != nil {
+		return fmt.Errorf("virtiofsd's socket: %w", err)
+	}
+	defer l.Close()
+	l.SetUnlinkOnClose(false)
+	if err := os.Chown(filepath.Join(c.Dirs.VM, c.Dirs.Share), int(qemuID()), int(qemuID())); err != nil {
+		return fmt.Errorf("virtiofsd's socket: %w", err)
+	}
+	socket, err := l.File()
+	if err != nil {
+		return fmt.Errorf("virtiofsd's socket: %w", err)
+	}
+	defer socket.Close()
+	s.daemon, err = vmm.StartVirtiofsd(vmm.VirtiofsdOptions{
+		Binary: c.Virtiofsd, Rust: c.VirtiofsdRust, SharedDir: c.Dirs.Shared, Socket: socket,
+		Cache: c.Cache, TimeoutSec: c.CacheTimeout, XattrEnabled: true, AnnounceSubmounts: true,
+	})
+	return err
+}
+
+func (s *Sandbox) stopDaemon() error {
+	if s.daemon == nil {
+		return nil
+	}
+	s.daemon.Kill()
+	<-s.daemon.Done()
+	return nil
+}
+
+// qemuIDBase and the monitor's pid make a user id that no account and no other living sandbox has, so that one
+// compromised QEMU cannot signal or trace another.
+const qemuIDBase = 0x78000000
+
+func qemuID() uint32 { return qemuIDBase + uint32(os.Getpid()) }
+
+// startVM starts QEMU in its jail and connects to its QMP socket.
+func (s *Sandbox) startVM(ctx context.Context) error {
+	listener, err := unixsock.Listen(s.config.Dirs.VM, s.config.Dirs.QMP)
+	if err != nil {
+		return fmt.Errorf("QMP socket: %w", err)
+	}
+	defer listener.Close()
+	qmpFile, err := listener.File()
+	if err != nil {
+		return fmt.Errorf("QMP socket: %w", err)
+	}
+	defer qmpFile.Close()
+	consoleConn, consoleGuest, err := socketpair("console")
+	if err != nil {
+		return err
+	}
+	s.console = newConsole(consoleConn)
+	defer consoleGuest.Close()
+
+	config := s.vmConfig(qmpFile, consoleGuest)
+	if s.vm, err = vmm.Start(config, s.config.QEMU, s.jail()); err != nil {
+		return fmt.Errorf("start QEMU: %w", err)
+	}
+	s.channel.started()
+	err = unixsock.WithAddress(s.config.Dirs.VM, s.config.Dirs.QMP, func(address string) error {
+		s.qmp, err = vmm.DialQMP(ctx, address)
+		return err
+	})
+	if err != nil {
+		return s.explain(fmt.Errorf("connect to QMP: %w", err))
+	}
+	return nil
+}
+
+func (s *Sandbox) stopVM() error {
+	if s.vm != nil {
+		s.vm.Kill()
+		<-s.vm.Done()
+	}
+	if s.qmp != nil {
+		_ = s.qmp.Close()
+	}
+	if s.console != nil {
+		s.console.close()
+	}
+	return nil
+}
+
+// waitForAgent waits until the agent serves, QEMU dies or the boot takes too long.
+func (s *Sandbox) waitForAgent(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-s.vm.Done():
+			cancel(errVMEnded)
+		case <-ctx.Done():
+		}
+	}()
+	if err := s.channel.wait(ctx); err != nil {
+		return s.explain(err)
+	}
+	client, err := agentclient.Dial(ctx, s.channel.dial)
+	if err != nil {
+		return s.explain(err)
+	}
+	s.agent = client
+	return nil
+}
+
+var errVMEnded = errors.New("the virtual machine ended")
+
+// explain adds to an error of the boot what QEMU and the guest's console said.
+func (s *Sandbox) explain(err error) error {
+	select {
+	case <-s.vm.Done():
+		err = errors.Join(err, s.vm.Err())
+	default:
+	}
+	if text := strings.TrimSpace(s.console.text()); text != "" {
+		err = fmt.Errorf("%w; the guest's console ends with: %q", err, text)
+	}
+	return err
+}
+
+// configure tells the agent what the guest must know before its first container.
+func (s *Sandbox) configure(ctx context.Context, state netns.State) error {
+	entropy := make([]byte, 256)
+	if _, err := rand.Read(entropy); err != nil {
+		return err
+	}
+	request := &agentproto.ConfigureSandboxRequest{
+		SandboxId: s.config.ID, Hostname: s.config.Hostname,
+		UnixTimeNs: time.Now().UnixNano(), Entropy: entropy, Share: s.share(),
+	}
+	if _, err := s.agent.Agent().ConfigureSandbox(ctx, request); err != nil {
+		return s.explain(fmt.Errorf("prepare the guest: %w", agentclient.FromStatus(err)))
+	}
+	return s.configureNetwork(ctx, state)
+}
+
+// Dial opens a connection to the agent.
+func (s *Sandbox) Dial(ctx context.Context) (net.Conn, error) { return s.channel.dial(ctx) }
+
+// Done is closed when the virtual machine has ended, on its own or because virtiofsd did.
+func (s *Sandbox) Done() <-chan struct{} { return s.vm.Done() }
+
+// DaemonDone is closed when virtiofsd has ended; nil, which never is ready, when there is none.
+func (s *Sandbox) DaemonDone() <-chan struct{} {
+	if s.daemon == nil {
+		return nil
+	}
+	return s.daemon.Done()
+}
+
+// Reason says why the virtual machine ended, with the end of the guest's console.
+func (s *Sandbox) Reason() error { return s.explain(errVMEnded) }
+
+// Stop ends the virtual machine and removes everything that Boot made. The containers have ended by then, or shall.
+func (s *Sandbox) Stop() error {
+	_ = s.agent.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), quitTimeout)
+	defer cancel()
+	if err := s.qmp.Quit(ctx); err == nil {
+		select {
+		case <-s.vm.Done():
+		case <-ctx.Done():
+		}
+	}
+	return errors.Join(s.stopVM(), s.channel.close(), s.stopDaemon(), s.detachNICs(), s.tree.close())
+}
+
+// quitTimeout is how long QEMU may take to obey "quit"; then it is killed.
+const quitTimeout = 3 * time.Second
+
+// console keeps the last bytes that the guest's kernel wrote to its serial console.
+type console struct {
+	conn net.Conn
+	mu   sync.Mutex
+	tail []byte
+	done chan struct{}
+}
+
+const consoleTail = 2048
+
+func newConsole(conn net.Conn) *console {
+	c := &console{conn: conn, done: make(chan struct{})}
+	go func() {
+		defer close(c.done)
+		_, _ = io.Copy(c, conn)
+	}()
+	return c
+}
+
+// Write keeps what comes from the guest, bounded.
+func (c *console) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tail = append(c.tail, p...)
+	if extra := len(c.tail) - consoleTail; extra > 0 {
+		c.tail = append(c.tail[:0], c.tail[extra:]...)
+	}
+	return len(p), nil
+}
+
+func (c *console) text() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return string(c.tail)
+}
+
+func (c *console) close() {
+	_ = c.conn.Close()
+	<-c.done
+}

@@ -1,0 +1,89 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/runvm/runvm/agentproto"
+	"github.com/runvm/runvm/vmm"
+)
+
+// vmConfig puts the virtual machine together.
+func (s *Sandbox) vmConfig(qmp, console *os.File) vmm.Config {
+	c := s.config
+	agent, agentParameters := s.channel.guestEnd()
+	vc := vmm.Config{
+		Name: c.ID, Accel: c.Accel, TBSizeMiB: c.TBSizeMiB,
+		CPUs: c.CPUs, MaxCPUs: c.CPUs, MemoryMiB: c.MemoryMiB, SharedMemory: c.Virtiofsd != "",
+		Kernel: c.Kernel, Initrd: c.Initrd, HotplugPorts: c.HotplugPorts,
+		QMP: qmp, Console: console, Agent: agent,
+		Cmdline: s.cmdline(agentParameters),
+	}
+	if c.Virtiofsd != "" {
+		vc.Share = &vmm.Share{Type: "virtiofs", Tag: shareTag, Path: jailVM + "/" + c.Dirs.Share}
+	} else {
+		vc.Share = &vmm.Share{Type: "9p", Tag: shareTag, Path: jailShared}
+	}
+	for _, n := range s.nics {
+		vc.NICs = append(vc.NICs, n.device())
+	}
+	return vc
+}
+
+// cmdline is the guest kernel's command line.
+func (s *Sandbox) cmdline(agentParameters []string) string {
+	c := s.config
+	groups := []string{"serial", "virtiofs", "net", "rng", "balloon"}
+	if c.Virtiofsd == "" {
+		groups[1] = "9p"
+	}
+	if c.Vsock {
+		groups = append(groups, "vsock")
+	}
+	words := append(vmm.KernelParameters(c.Accel), "runvm.modules="+strings.Join(groups, ","))
+	words = append(words, agentParameters...)
+	if c.Parameters != "" {
+		words = append(words, c.Parameters)
+	}
+	return strings.Join(words, " ")
+}
+
+// share tells the agent what to mount.
+func (s *Sandbox) share() *agentproto.Share {
+	if s.config.Virtiofsd != "" {
+		return &agentproto.Share{Type: "virtiofs", Tag: shareTag}
+	}
+	return &agentproto.Share{
+		Type: "9p", Tag: shareTag,
+		Options: []string{"trans=virtio", "version=9p2000.L", "msize=512000", "cache=mmap", "posixacl"},
+	}
+}
+
+// Where QEMU sees, in its jail, what it opens by path.
+const (
+	jailVM     = "/vm"
+	jailShared = "/shared"
+)
+
+// jail is what QEMU may touch.
+func (s *Sandbox) jail() vmm.Jail {
+	c := s.config
+	j := vmm.Jail{
+		UID: qemuID(), GID: qemuID(), RootDir: c.Dirs.Jail,
+		Binds:   []vmm.Bind{{Source: c.Dirs.VM, Target: jailVM, ReadOnly: true}},
+		Devices: []string{"/dev/null", "/dev/urandom"},
+	}
+	if c.Accel == vmm.KVM {
+		j.Devices = append(j.Devices, "/dev/kvm")
+	}
+	if c.Virtiofsd == "" {
+		s.log("virtiofsd was not found: sharing files through 9p, with a QEMU that keeps root's file capabilities; install virtiofsd")
+		j.KeepRoot = true
+		j.Binds = append(j.Binds, vmm.Bind{Source: c.Dirs.Shared, Target: jailShared, Slave: true})
+	}
+	return j
+}
+
+// portName names the root port of the given number, as vmm's Command does.
+func portName(number int) string { return fmt.Sprintf("rp%d", number) }
