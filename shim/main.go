@@ -1,0 +1,170 @@
+package shim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/runvm/runvm/agentclient"
+	"github.com/runvm/runvm/agentproto"
+	"github.com/runvm/runvm/internal/fdset"
+)
+
+// lostCode is a shim's exit code when its sandbox went away under it: as if the process had been killed.
+const lostCode = 128 + int(unix.SIGKILL)
+
+// Main is the shim's process. It returns the exit code of the guest process.
+func Main(log *logrus.Logger) (int, error) {
+	if err := fdset.CloseOnExecFrom(3); err != nil {
+		return 1, err
+	}
+	// From here on a signal waits for its guest process instead of ending the shim.
+	signals := catchSignals()
+	control, err := openControl()
+	if err != nil {
+		return 1, err
+	}
+	defer control.Close()
+	c, err := readConfig(control)
+	if err != nil {
+		return 1, err
+	}
+	if c.View != nil {
+		err = enterView(*c.View)
+	}
+	if sendErr := sendStatus(control, err); err != nil || sendErr != nil {
+		return 1, errors.Join(err, sendErr)
+	}
+	files, err := receiveFiles(control)
+	if err != nil {
+		return 1, nil // whoever started us has said why
+	}
+	s, err := newSession(c, files)
+	if sendErr := sendStatus(control, err); err != nil || sendErr != nil {
+		return 1, nil
+	}
+	_ = control.Close()
+	return s.run(signals, log)
+}
+
+func openControl() (*net.UnixConn, error) {
+	f := os.NewFile(controlFD, "control")
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return c.(*net.UnixConn), nil
+}
+
+func readConfig(control *net.UnixConn) (Config, error) {
+	buf := make([]byte, maxMessage)
+	n, err := control.Read(buf)
+	if err != nil {
+		return Config{}, fmt.Errorf("read the shim's configuration: %w", err)
+	}
+	var c Config
+	if err := json.Unmarshal(buf[:n], &c); err != nil {
+		return Config{}, fmt.Errorf("read the shim's configuration: %w", err)
+	}
+	return c, nil
+}
+
+// session is a shim at work.
+type session struct {
+	config   Config
+	process  *agentproto.Process
+	agent    *agentclient.Client
+	lifeline net.Conn // nil for an exec
+}
+
+// newSession connects to the agent over a connection that the parent has opened.
+func newSession(c Config, files []*os.File) (*session, error) {
+	conns := make([]net.Conn, 0, len(files))
+	for _, f := range files {
+		conn, err := net.FileConn(f)
+		_ = f.Close()
+		if err != nil {
+			return nil, err
+		}
+		conns = append(conns, conn)
+	}
+	if len(conns) == 0 {
+		return nil, errors.New("no connection to the agent was passed")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
+	defer cancel()
+	client, err := agentclient.Dial(ctx, once(conns[0]))
+	if err != nil {
+		return nil, fmt.Errorf("connect to the agent: %w", err)
+	}
+	s := &session{
+		config: c, agent: client,
+		process: &agentproto.Process{ContainerId: c.ContainerID, ExecId: c.ExecID},
+	}
+	if len(conns) > 1 {
+		s.lifeline = conns[1]
+	}
+	return s, nil
+}
+
+// once is a dialer for a connection that exists already. A second call fails: the sandbox is gone then.
+func once(conn net.Conn) agentclient.Dialer {
+	first := make(chan net.Conn, 1)
+	first <- conn
+	return func(context.Context) (net.Conn, error) {
+		select {
+		case c := <-first:
+			return c, nil
+		default:
+			return nil, errors.New("the connection to the sandbox is lost")
+		}
+	}
+}
+
+// run forwards stdio, window size and signals until the guest process has ended.
+func (s *session) run(signals *signalQueue, log *logrus.Logger) (int, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	stdio := agentclient.Stdio{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	if s.config.Terminal {
+		stdio.Stderr = nil
+		stdio.Resize = signals.sizes(ctx, os.Stdin)
+	}
+	go signals.forward(ctx, s.agent, s.process, log)
+	code, err := s.agent.Attach(ctx, s.process, stdio)
+	if err != nil {
+		log.Errorf("container %s: the sandbox was lost: %v", s.config.ContainerID, err)
+		code = lostCode
+	}
+	_ = s.agent.Close()
+	s.waitForSandbox(log)
+	return code, nil
+}
+
+// sandboxTimeout bounds how long the shim waits for its sandbox to be taken down.
+const sandboxTimeout = 15 * time.Second
+
+// waitForSandbox tells the monitor that the container has ended, and returns when the monitor has let go of the
+// container's root and volumes: what the engine does next (unmount, restart) must not meet them in use.
+func (s *session) waitForSandbox(log *logrus.Logger) {
+	if s.lifeline == nil {
+		return
+	}
+	defer s.lifeline.Close()
+	if u, ok := s.lifeline.(*net.UnixConn); ok {
+		_ = u.CloseWrite()
+	}
+	_ = s.lifeline.SetReadDeadline(time.Now().Add(sandboxTimeout))
+	_, err := s.lifeline.Read(make([]byte, 1))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		log.Errorf("container %s: its sandbox was not taken down within %v", s.config.ContainerID, sandboxTimeout)
+	}
+}
