@@ -1,0 +1,127 @@
+package create
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/runvm/runvm/bundle"
+	"github.com/runvm/runvm/config"
+	"github.com/runvm/runvm/guest/image"
+	"github.com/runvm/runvm/sandbox"
+	"github.com/runvm/runvm/vmm"
+)
+
+// tools are the programs and files that a VM is made with.
+type tools struct {
+	qemu          string
+	virtiofsd     string // empty: 9p
+	virtiofsdRust bool
+	accel         vmm.Accel
+	vsock         bool
+	image         image.Image
+	warnings      []string
+}
+
+// findTools looks everything up, so that what is missing is said before anything is made.
+func findTools(c config.Config) (t tools, err error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return tools{}, err
+	}
+	if t.image, err = image.Find(c.Guest.Kernel, c.Guest.Initramfs, filepath.Dir(exe)); err != nil {
+		return tools{}, err
+	}
+	if t.qemu, err = vmm.FindQEMU(c.QEMU); err != nil {
+		return tools{}, err
+	}
+	if c.Share.Type != "9p" {
+		t.virtiofsd, t.virtiofsdRust, err = vmm.FindVirtiofsd(c.Virtiofsd)
+		if err != nil && (c.Share.Type == "virtiofs" || c.Virtiofsd != "") {
+			return tools{}, err
+		}
+	}
+	var reason string
+	if t.accel, reason, err = vmm.DetectAccel(c.Accel); err != nil {
+		return tools{}, err
+	}
+	if t.accel == vmm.TCG && c.Accel == "auto" {
+		t.warnings = append(t.warnings, "running without hardware virtualisation: "+reason)
+	}
+	t.vsock, err = useVsock(c.VM.Transport)
+	return t, err
+}
+
+// useVsock decides the transport: vsock where the host has it.
+func useVsock(transport string) (bool, error) {
+	if transport == "serial" {
+		return false, nil
+	}
+	f, err := os.OpenFile("/dev/vhost-vsock", os.O_RDWR, 0)
+	if err != nil {
+		if transport == "vsock" {
+			return false, fmt.Errorf("vm.transport = \"vsock\": %w", err)
+		}
+		return false, nil
+	}
+	return true, f.Close()
+}
+
+// sandboxConfig puts together what the monitor needs.
+func (c *creation) sandboxConfig() sandbox.Config {
+	dir := c.container.Dir()
+	hostname := c.bundle.Spec.Hostname
+	if hostname == "" {
+		hostname = "runvm"
+	}
+	return sandbox.Config{
+		ID: c.ID, Hostname: hostname,
+		Dirs: sandbox.Dirs{
+			Shared: dir.Shared(), Jail: dir.Jail(), VM: dir.VM(), Share: dir.ShareSocket(), QMP: dir.QMPSocket(),
+		},
+		QEMU: c.tools.qemu, Virtiofsd: c.tools.virtiofsd, VirtiofsdRust: c.tools.virtiofsdRust,
+		Cache: c.config.Share.Cache, CacheTimeout: c.config.Share.TimeoutSeconds,
+		Kernel: c.tools.image.Kernel, Initrd: c.tools.image.Initrd, Parameters: c.config.Guest.Parameters,
+		Accel: c.tools.accel, TBSizeMiB: c.config.VM.TBSizeMiB,
+		CPUs: cpus(c.config.VM, c.plan.Sizing), MemoryMiB: memoryMiB(c.config.VM, c.plan.Sizing),
+		HotplugPorts: c.config.VM.HotplugPorts, Vsock: c.tools.vsock,
+		BootTimeout: time.Duration(c.config.VM.BootSeconds) * time.Second,
+		// The monitor runs in the namespace, and its own path to it stays valid whatever becomes of the engine's.
+		NetNS:   "/proc/self/ns/net",
+		Members: []sandbox.Member{c.member()},
+	}
+}
+
+func (c *creation) member() sandbox.Member {
+	m := sandbox.Member{ID: c.ID, Root: mount(c.plan.Rootfs)}
+	for _, s := range c.plan.Shares {
+		m.Mounts = append(m.Mounts, mount(s))
+	}
+	return m
+}
+
+func mount(s bundle.Share) sandbox.Mount {
+	return sandbox.Mount{
+		Index: s.Index, Source: s.Source, Dir: s.Dir, Recursive: s.Recursive,
+		ReadOnly: s.ReadOnly, RecursiveReadOnly: s.RecursiveReadOnly,
+	}
+}
+
+// memoryMiB sizes the VM: the configured minimum, or the container's limit with room for the guest's kernel, never
+// silently less.
+func memoryMiB(c config.VM, s bundle.Sizing) int {
+	if s.MemoryBytes <= 0 {
+		return c.MemoryMiB
+	}
+	// A limit beyond what any host has is no size for a VM; the guest's cgroup still gets it.
+	limit := min((s.MemoryBytes+1<<20-1)>>20, 1<<20)
+	return max(c.MemoryMiB, int(limit)+c.HeadroomMiB)
+}
+
+// cpus sizes the VM: the configured minimum, or enough for the container's quota, but no more than the host has.
+func cpus(c config.VM, s bundle.Sizing) int {
+	return min(max(c.CPUs, int(math.Ceil(s.CPUs))), max(c.CPUs, runtime.NumCPU()))
+}

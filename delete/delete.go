@@ -1,0 +1,170 @@
+// Package delete is runc's delete: it removes everything that a container has on the host. It relies on no other
+// process being alive, so that it works after any of them was killed.
+package delete
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/runvm/runvm/bundle"
+	"github.com/runvm/runvm/cgroup"
+	"github.com/runvm/runvm/container"
+	"github.com/runvm/runvm/globals"
+	"github.com/runvm/runvm/hooks"
+	"github.com/runvm/runvm/internal/pidfd"
+	"github.com/runvm/runvm/monitor"
+	"github.com/runvm/runvm/netns"
+)
+
+// killTimeout bounds how long a killed process may take to go.
+const killTimeout = 10 * time.Second
+
+// Command is "runvm delete".
+func Command(g *globals.Globals) *cli.Command {
+	return &cli.Command{
+		Name:      "delete",
+		Usage:     "delete any resources held by the container often used with detached container",
+		ArgsUsage: "<container-id>",
+		Description: `Where "<container-id>" is the name for the instance of the container. A container that is created or stopped is
+removed; a running one only with --force.`,
+		Flags: []cli.Flag{&cli.BoolFlag{
+			Name: "force", Aliases: []string{"f"},
+			Usage: "Forcibly deletes the container if it is still running (uses SIGKILL)",
+		}},
+		Action: func(c *cli.Context) error {
+			if err := globals.ExactArgs(c, 1); err != nil {
+				return err
+			}
+			return Run(c.Context, g, c.Args().First(), c.Bool("force"))
+		},
+	}
+}
+
+// Run deletes a container. With force one that does not exist is no error.
+func Run(ctx context.Context, g *globals.Globals, id string, force bool) error {
+	c, err := g.Load(id)
+	if err == nil {
+		err = remove(ctx, g, c, force)
+	}
+	if force && errors.Is(err, container.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func remove(ctx context.Context, g *globals.Globals, c *container.Container, force bool) error {
+	unlock, err := c.Lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	status := c.Status()
+	if !force && status != container.Stopped && status != container.Created {
+		return fmt.Errorf("cannot delete container %s that is not stopped: %s", c.ID, status)
+	}
+	if err := endProcesses(ctx, c); err != nil {
+		return err
+	}
+	if c.NetNS != "" {
+		if err := netns.Cleanup(c.NetNS); err != nil {
+			return err
+		}
+	}
+	if err := c.Remove(); err != nil {
+		return err
+	}
+	poststop(g, c)
+	return nil
+}
+
+// endProcesses ends shim, monitor and whatever else is in the container's cgroup, then removes the cgroup.
+func endProcesses(ctx context.Context, c *container.Container) error {
+	if err := end(ctx, c.Shim, killTimeout); err != nil {
+		return fmt.Errorf("end the container's shim: %w", err)
+	}
+	// Losing the shim makes the monitor take its sandbox down and end by itself.
+	if err := wait(ctx, c.Monitor, monitor.StopTimeout); err != nil {
+		if err := end(ctx, c.Monitor, killTimeout); err != nil {
+			return fmt.Errorf("end the sandbox's monitor: %w", err)
+		}
+	}
+	if len(c.Cgroup.Paths) == 0 {
+		return nil
+	}
+	group, err := cgroup.Open(c.ID, c.Cgroup.Path, c.Cgroup.Systemd, c.Cgroup.Paths)
+	if err != nil {
+		return err
+	}
+	if err := endMembers(ctx, group); err != nil {
+		return err
+	}
+	return group.Destroy()
+}
+
+// endMembers kills what is left in the cgroup: QEMU, virtiofsd and the shims of execs after the monitor was killed.
+func endMembers(ctx context.Context, group *cgroup.Cgroup) error {
+	pids, err := group.Pids()
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		p, err := pidfd.Find(pid)
+		if errors.Is(err, os.ErrProcessDone) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := end(ctx, p, killTimeout); err != nil {
+			return fmt.Errorf("end process %d: %w", pid, err)
+		}
+	}
+	return nil
+}
+
+// end kills a process and waits until it is gone.
+func end(ctx context.Context, p pidfd.Process, timeout time.Duration) error {
+	if !p.Alive() {
+		return nil
+	}
+	if err := p.Signal(unix.SIGKILL); err != nil {
+		if errors.Is(err, os.ErrProcessDone) {
+			return nil
+		}
+		return err
+	}
+	return wait(ctx, p, timeout)
+}
+
+func wait(ctx context.Context, p pidfd.Process, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return p.Wait(ctx)
+}
+
+// poststop runs the hooks of that name; the container is gone, so a failure is only logged (runtime-spec, lifecycle
+// step 13).
+func poststop(g *globals.Globals, c *container.Container) {
+	if c.Bundle == "" {
+		return
+	}
+	b, err := bundle.Load(c.Bundle)
+	if err != nil || b.Spec.Hooks == nil {
+		return // an engine may have removed the bundle before
+	}
+	err = hooks.Run(*b.Spec.Hooks, hooks.Poststop, hooks.State{
+		Version: c.Version, ID: c.ID, Status: container.Stopped, Bundle: c.Bundle, Annotations: c.Annotations,
+	})
+	if err != nil {
+		g.Logger.Warn(err)
+	}
+}
