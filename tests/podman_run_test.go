@@ -1,0 +1,273 @@
+//go:build e2e
+
+package tests
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestPodmanExitCodes: podman derives 126 and 127 from the words of the runtime's errors.
+func TestPodmanExitCodes(t *testing.T) {
+	p := newPodman(t)
+	for name, tc := range map[string]struct {
+		args []string
+		code int
+		out  string
+	}{
+		"echo":           {[]string{"busybox", "echo", "hello from a VM"}, 0, "hello from a VM\n"},
+		"three":          {[]string{"busybox", "sh", "-c", "exit 3"}, 3, ""},
+		"not executable": {[]string{"busybox", "/etc/passwd"}, 126, ""},
+		"not found":      {[]string{"busybox", "nosuchprogram"}, 127, ""},
+		"killed":         {[]string{"busybox", "sh", "-c", "kill -KILL $$"}, 137, ""},
+		"terminated":     {[]string{"--init=false", "busybox", "sh", "-c", "sh -c 'kill -TERM $$'; exit $?"}, 143, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := p.run(append([]string{"run", "--rm", "--network", "none"}, tc.args...)...)
+			if r.code != tc.code || !strings.Contains(r.stdout, tc.out) {
+				t.Errorf("code %d, stdout %q; want %d, %q", r.code, r.stdout, tc.code, tc.out)
+			}
+		})
+	}
+}
+
+// TestPodmanStdin sends 50 MB through a container without a pty and compares checksums.
+func TestPodmanStdin(t *testing.T) {
+	p := newPodman(t)
+	data := make([]byte, 50<<20)
+	if _, err := rand.Read(data); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("podman", append(engine.flags(), "run", "--rm", "-i", "--network", "none", "busybox", "cat")...)
+	hash := sha256.New()
+	var stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(data), hash, &stderr
+	started := time.Now()
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+	t.Logf("50 MB in and out in %v", time.Since(started))
+	want := sha256.Sum256(data)
+	if got := hex.EncodeToString(hash.Sum(nil)); got != hex.EncodeToString(want[:]) {
+		t.Errorf("checksum %s, want %x", got, want)
+	}
+	_ = p
+}
+
+// TestPodmanLife goes through what people do with one container.
+func TestPodmanLife(t *testing.T) {
+	p := newPodman(t)
+	script := "trap 'echo got TERM; exit 5' TERM; echo started $(cat /count 2>/dev/null); echo x >> /count; while :; do sleep 1 & wait $!; done"
+	p.must("run", "-d", "--name", "c", "--hostname", "vm-host", "-e", "A=1", "busybox", "sh", "-c", script)
+	p.expect(0, "vm-host", "exec", "c", "hostname")
+	p.expect(0, "A=1", "exec", "c", "env")
+	p.expect(7, "", "exec", "c", "sh", "-c", "exit 7")
+	p.expect(127, "", "exec", "c", "nosuchprogram")
+	p.expect(0, "uid=1000(user)", "exec", "-u", "1000", "c", "id")
+	p.expect(0, "running", "inspect", "--format", "{{.State.Status}}", "c")
+	p.expect(0, "started", "logs", "c")
+
+	t.Run("top shows the container and not the host", func(t *testing.T) {
+		lines := strings.Split(p.must("top", "c"), "\n")
+		if len(lines) != 2 || !strings.Contains(lines[1], "trap") {
+			t.Errorf("podman top: %q", lines)
+		}
+		p.expect(0, "sleep", "top", "c", "ps", "-o", "pid,args")
+	})
+	t.Run("stats", func(t *testing.T) {
+		out := p.must("stats", "--no-stream", "--format", "{{.MemUsage}}", "c")
+		if strings.HasPrefix(out, "0B") || out == "" {
+			t.Errorf("memory usage %q", out)
+		}
+	})
+	t.Run("cp", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(file, []byte("copied"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p.must("cp", file, "c:/root/copied-by-podman")
+		p.expect(0, "copied", "exec", "c", "cat", "/root/copied-by-podman")
+		if _, err := os.Stat("/root/copied-by-podman"); err == nil {
+			_ = os.Remove("/root/copied-by-podman")
+			t.Error("podman cp wrote to the host's root")
+		}
+		p.must("exec", "c", "sh", "-c", "echo back > /root/from-guest")
+		back := filepath.Join(t.TempDir(), "back")
+		p.must("cp", "c:/root/from-guest", back)
+		if data, err := os.ReadFile(back); err != nil || string(data) != "back\n" {
+			t.Errorf("%q, %v", data, err)
+		}
+	})
+
+	p.must("stop", "--time", "30", "c")
+	p.expect(0, "5", "inspect", "--format", "{{.State.ExitCode}}", "c")
+	p.expect(0, "got TERM", "logs", "c")
+	p.must("start", "c")
+	p.expect(0, "x\nx\n", "exec", "c", "cat", "/count")
+	p.must("restart", "--time", "30", "c")
+	p.expect(0, "x\nx\nx\n", "exec", "c", "cat", "/count")
+	p.must("kill", "c")
+	p.expect(0, "137", "wait", "c")
+}
+
+// TestPodmanTerminal uses a real pty through script(1): size, resize and both directions.
+func TestPodmanTerminal(t *testing.T) {
+	p := newPodman(t)
+	_ = p
+	podman := "podman " + strings.Join(engine.flags(), " ")
+	inner := podman + " run --rm -it --network none busybox sh -c 'stty size; read line; echo got:$line; stty size; exit 4'"
+	// The size is set before podman starts and changed while the container runs.
+	outer := fmt.Sprintf("stty rows 33 cols 101; (sleep 12; stty rows 44 cols 122 < $(tty)) & %s", inner)
+	cmd := exec.Command("script", "-qec", outer, "/dev/null")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(18*time.Second, func() { _, _ = stdin.Write([]byte("typed\n")) })
+	err = cmd.Wait()
+	_ = stdin.Close()
+	text := out.String()
+	t.Logf("terminal:\n%s", text)
+	if cmd.ProcessState.ExitCode() != 4 {
+		t.Errorf("ended with %v, want code 4", err)
+	}
+	for _, want := range []string{"33 101\r\n", "typed\r\n", "got:typed\r\n", "44 122\r\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the terminal shows no %q", want)
+		}
+	}
+}
+
+// TestPodmanOptions: what the flags of run ask for holds in the guest.
+func TestPodmanOptions(t *testing.T) {
+	p := newPodman(t)
+	for name, tc := range map[string]struct {
+		args []string
+		want string
+	}{
+		"user":      {[]string{"--user", "1000:2000", "busybox", "id"}, "uid=1000(user) gid=2000(extra)"},
+		"read-only": {[]string{"--read-only", "busybox", "sh", "-c", "touch /x 2>&1; touch /tmp/y && echo tmp-writable"}, "tmp-writable"},
+		"memory":    {[]string{"--memory", "200m", "busybox", "cat", "/sys/fs/cgroup/memory.max"}, "209715200"},
+		"cpus":      {[]string{"--cpus", "1.5", "busybox", "cat", "/sys/fs/cgroup/cpu.max"}, "150000 100000"},
+		"vcpus":     {[]string{"--cpus", "2", "busybox", "nproc"}, "2"},
+		"pids":      {[]string{"--pids-limit", "77", "busybox", "cat", "/sys/fs/cgroup/pids.max"}, "77"},
+		"cap-drop":  {[]string{"--cap-drop", "all", "busybox", "grep", "CapEff", "/proc/self/status"}, "CapEff:\t0000000000000000"},
+		"cap-add":   {[]string{"--cap-add", "SYS_TIME", "busybox", "chown", "1:1", "/tmp"}, ""},
+		"seccomp":   {[]string{"busybox", "grep", "Seccomp:", "/proc/self/status"}, "Seccomp:\t2"},
+		"hostname":  {[]string{"--hostname", "named", "busybox", "hostname"}, "named"},
+		"dns":       {[]string{"--dns", "192.0.2.53", "busybox", "cat", "/etc/resolv.conf"}, "nameserver 192.0.2.53"},
+		"add-host":  {[]string{"--add-host", "peer:192.0.2.7", "busybox", "cat", "/etc/hosts"}, "192.0.2.7\tpeer"},
+		"shm-size":  {[]string{"--shm-size", "3m", "busybox", "df", "-k", "/dev/shm"}, "3072"},
+		"tmpfs":     {[]string{"--tmpfs", "/scratch:size=2m", "busybox", "df", "-k", "/scratch"}, "2048"},
+		"ulimit":    {[]string{"--ulimit", "nofile=4000:4000", "busybox", "sh", "-c", "ulimit -n"}, "4000"},
+		"sysctl":    {[]string{"--sysctl", "net.ipv4.ip_forward=1", "busybox", "cat", "/proc/sys/net/ipv4/ip_forward"}, "1"},
+		"workdir":   {[]string{"--workdir", "/etc", "busybox", "pwd"}, "/etc"},
+		"default":   {[]string{"busybox", "sh", "-c", "ulimit -n; ls -ld /dev/stdout >/dev/null && echo dev"}, "dev"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p.expect(0, tc.want, append([]string{"run", "--rm"}, tc.args...)...)
+		})
+	}
+	t.Run("host network is refused", func(t *testing.T) {
+		r := p.run("run", "--rm", "--network", "host", "busybox", "true")
+		if r.code == 0 || !strings.Contains(r.stderr, "host's network") {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// TestPodmanVolumes covers named and bound volumes, writable and not.
+func TestPodmanVolumes(t *testing.T) {
+	p := newPodman(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "in"), []byte("host\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p.must("volume", "create", "data")
+	p.expect(0, "host", "run", "--rm", "-v", "data:/d", "-v", dir+":/b", "busybox", "sh", "-c", "cp /b/in /d/kept; echo guest > /b/out; cat /d/kept")
+	p.expect(0, "host", "run", "--rm", "-v", "data:/d:ro", "busybox", "cat", "/d/kept")
+	p.expect(1, "", "run", "--rm", "-v", "data:/d:ro", "busybox", "rm", "/d/kept")
+	p.expect(0, "host", "run", "--rm", "--read-only", "-v", "data:/tmp/v", "busybox", "cat", "/tmp/v/kept")
+	if data, err := os.ReadFile(filepath.Join(dir, "out")); err != nil || string(data) != "guest\n" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
+// TestPodmanNames: two VMs find and reach each other by name on a podman network, over IPv4 and IPv6.
+func TestPodmanNames(t *testing.T) {
+	p := newPodman(t)
+	p.must("network", "create", "--ipv6", "vms")
+	p.must("run", "-d", "--name", "server", "--network", "vms", "busybox", "sh", "-c",
+		"mkdir /www; echo from-server > /www/index.html; exec httpd -f -p 8080 -h /www")
+	p.expect(0, "from-server", "run", "--rm", "--network", "vms", "busybox", "sh", "-c",
+		"for i in 1 2 3 4 5 6 7 8 9 10; do wget -q -T 5 -O - http://server:8080/ && exit 0; sleep 1; done; exit 1")
+	six := p.must("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.GlobalIPv6Address}}{{end}}", "server")
+	p.expect(0, "from-server", "run", "--rm", "--network", "vms", "busybox", "wget", "-q", "-T", "10", "-O", "-", "http://["+six+"]:8080/")
+}
+
+// TestPodmanNginx: a real server from a distribution serves the host through a published port.
+func TestPodmanNginx(t *testing.T) {
+	p := newPodman(t)
+	port := freePort(t)
+	p.must("run", "-d", "--name", "web", "-p", fmt.Sprintf("127.0.0.1:%d:80", port), "debian", "nginx", "-g", "daemon off;")
+	page := ""
+	for deadline := time.Now().Add(2 * time.Minute); !strings.Contains(page, "Welcome to nginx"); {
+		if time.Now().After(deadline) {
+			t.Fatalf("no page: %q; logs: %s", page, p.run("logs", "web").stderr)
+		}
+		page = command(t, "", "curl", "-s", "-m", "5", fmt.Sprintf("http://127.0.0.1:%d/", port)).stdout
+	}
+	address := p.must("inspect", "--format", "{{.NetworkSettings.IPAddress}}", "web")
+	if got := command(t, "", "curl", "-s", "-m", "10", "http://"+address+"/"); !strings.Contains(got.stdout, "Welcome to nginx") {
+		t.Errorf("by address: %+v", got)
+	}
+}
+
+// TestPodmanRedis: a database on a volume keeps its data over a restart.
+func TestPodmanRedis(t *testing.T) {
+	p := newPodman(t)
+	p.must("volume", "create", "redis")
+	p.must("run", "-d", "--name", "db", "-v", "redis:/data", "debian", "redis-server", "--dir", "/data", "--appendonly", "yes", "--save", "")
+	ask := func(args ...string) string {
+		var r result
+		for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(time.Second) {
+			r = p.run(append([]string{"exec", "db", "redis-cli"}, args...)...)
+			if r.code == 0 && !strings.Contains(r.stdout, "Could not connect") && !strings.Contains(r.stdout, "LOADING") {
+				break
+			}
+		}
+		return strings.TrimSpace(r.stdout)
+	}
+	if got := ask("set", "key", "kept"); got != "OK" {
+		t.Fatalf("set: %q", got)
+	}
+	p.must("restart", "--time", "30", "db")
+	if got := ask("get", "key"); got != "kept" {
+		t.Errorf("after a restart the key is %q", got)
+	}
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
