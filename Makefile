@@ -1,0 +1,101 @@
+# Every target also runs in CI by the same name. As root on Debian 12 with Go: "make demo" shows the main job, "make test"
+# runs every test. Both install what they need.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+export PATH := $(PATH):/usr/local/go/bin
+export GOFLAGS := -mod=mod
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+VERSION := 0.1.0-dev
+COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+AGENT_LDFLAGS := -s -w -linkmode external -extldflags "-static"
+AGENT_TAGS := seccomp,netgo,osusergo
+TESTFLAGS ?=
+FUZZTIME ?= 5s
+
+.PHONY: all build agent guest images install uninstall demo test unit privileged e2e bench lint generate check-generated fuzz \
+	golden clean needs needs-build
+
+all: build guest
+
+build: needs-build
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o build/runvm .
+
+agent: needs-build
+	CGO_ENABLED=1 go build -trimpath -tags $(AGENT_TAGS) -ldflags '$(AGENT_LDFLAGS)' -o build/runvm-agent ./agent/cmd/runvm-agent
+
+# The guest image: kernel of a distribution package (not installed on the host) and an initramfs with the agent.
+guest: agent
+	guest/fetch-kernel.sh build/kernel
+	go run ./guest/cmd/mkguest -kernel-deb "$$(ls -t build/kernel/*.deb | head -n 1)" -agent build/runvm-agent -o build/guest
+
+# Container images and root file systems for the demo and the tests, from distribution packages.
+images: needs
+	scripts/build-images.sh build/images
+
+needs-build:
+	scripts/install-needs.sh build
+
+needs:
+	scripts/install-needs.sh all
+
+install: all
+	install -D -m 0755 build/runvm $(DESTDIR)$(PREFIX)/bin/runvm
+	install -D -m 0644 build/guest/vmlinux $(DESTDIR)$(PREFIX)/share/runvm/vmlinux
+	install -D -m 0644 build/guest/initramfs.cpio $(DESTDIR)$(PREFIX)/share/runvm/initramfs.cpio
+	install -D -m 0644 build/guest/manifest.json $(DESTDIR)$(PREFIX)/share/runvm/manifest.json
+	install -D -m 0644 man/runvm.8 $(DESTDIR)$(PREFIX)/share/man/man8/runvm.8
+	test -e $(DESTDIR)/etc/runvm/config.toml || install -D -m 0644 dist/config.toml $(DESTDIR)/etc/runvm/config.toml
+	install -d $(DESTDIR)/etc/containers/containers.conf.d
+	sed 's|@PREFIX@|$(PREFIX)|g' dist/containers.conf > $(DESTDIR)/etc/containers/containers.conf.d/50-runvm.conf
+	chmod 0644 $(DESTDIR)/etc/containers/containers.conf.d/50-runvm.conf
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/runvm $(DESTDIR)$(PREFIX)/share/man/man8/runvm.8
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/runvm/,vmlinux initramfs.cpio manifest.json)
+	rm -f $(DESTDIR)/etc/containers/containers.conf.d/50-runvm.conf
+	-rmdir $(DESTDIR)$(PREFIX)/share/runvm
+
+demo: needs all images
+	scripts/demo.sh
+
+# Everything that CI runs.
+test: needs all images lint check-generated
+	go tool gotestsum --format testname -- -race -tags privileged,e2e -p 1 -timeout 40m $(TESTFLAGS) ./...
+
+# No root, no VM.
+unit: needs-build
+	go test -race -shuffle=on $(TESTFLAGS) ./...
+
+# Root, no VM (but real QEMU processes without a guest).
+privileged: needs
+	go test -race -tags privileged $(TESTFLAGS) ./...
+
+# Real VMs, through the command line and podman. TESTFLAGS="-run NAME" picks.
+e2e: needs all images
+	go tool gotestsum --format testname -- -tags e2e -timeout 40m -count 1 $(TESTFLAGS) ./tests/...
+
+bench: needs all images
+	go run ./tests/bench
+
+lint: needs-build
+	scripts/lint.sh
+
+generate: needs-build
+	go generate ./agentproto
+
+check-generated: needs-build
+	scripts/check-generated.sh
+
+golden:
+	go test ./vmm/... ./guest/... -update
+	git diff --stat
+
+fuzz:
+	scripts/fuzz.sh $(FUZZTIME)
+
+clean:
+	rm -rf build
