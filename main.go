@@ -18,6 +18,7 @@ import (
 	"github.com/runvm/runvm/create"
 	deletecmd "github.com/runvm/runvm/delete"
 	"github.com/runvm/runvm/globals"
+	"github.com/runvm/runvm/internal/fdset"
 	"github.com/runvm/runvm/kill"
 	"github.com/runvm/runvm/monitor"
 	"github.com/runvm/runvm/shim"
@@ -46,6 +47,9 @@ process from run and exec, 255 for an exec that could not be started, otherwise 
 
 func main() {
 	g := &globals.Globals{Logger: logrus.New()}
+	if err := keepDescriptors(os.Args); err != nil {
+		os.Exit(report(g, err))
+	}
 	app := newApp(g)
 	args := os.Args
 	isShim := os.Getenv(shim.StageVariable) == shim.Stage
@@ -59,6 +63,15 @@ func main() {
 	err := app.RunContext(ctx, flagsFirst(app, args))
 	stop()
 	os.Exit(report(g, err))
+}
+
+// keepDescriptors keeps what the caller had open from reaching the processes that runvm starts. The jail's stage is the
+// exception: what it inherits is QEMU's.
+func keepDescriptors(args []string) error {
+	if len(args) > 1 && args[1] == vmm.JailCommand {
+		return nil
+	}
+	return fdset.CloseOnExecFrom(3)
 }
 
 // shimArgs are the arguments of a shim, which come by environment: its own are those of the container's process.

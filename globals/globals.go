@@ -159,7 +159,7 @@ func MinMaxArgs(c *cli.Context, low, high int) error {
 
 func badUsage(c *cli.Context, what string) error {
 	fmt.Fprint(c.App.Writer, "Incorrect Usage.\n\n")
-	if err := cli.ShowCommandHelp(c, c.Command.Name); err != nil {
+	if err := cli.ShowSubcommandHelp(c); err != nil {
 		return err
 	}
 	return fmt.Errorf("%s: %q %s", os.Args[0], c.Command.Name, what)

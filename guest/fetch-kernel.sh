@@ -18,7 +18,9 @@ die() {
 }
 
 # The package that the metapackage stands for, such as linux-image-6.1.0-56-amd64.
-package() { apt-cache depends "$meta" 2>/dev/null | sed -n 's/^ *|*Depends: \(linux-image-[0-9].*\)$/\1/p' | head -n 1; }
+package() {
+	apt-cache depends "$meta" 2>/dev/null | sed -n 's/^ *|*Depends: \(linux-image-[0-9].*\)$/\1/p' | head -n 1
+}
 
 candidate() { LC_ALL=C apt-cache policy "$1" | sed -n 's/^ *Candidate: //p'; }
 

@@ -40,7 +40,8 @@ func onDemand() []string {
 		"nft_fib", "nft_fib_inet", "nft_fib_ipv4", "nft_fib_ipv6", "nft_flow_offload", "nft_hash",
 		"nft_limit", "nft_log", "nft_masq", "nft_nat", "nft_numgen", "nft_objref", "nft_queue", "nft_quota",
 		"nft_redir", "nft_reject", "nft_reject_inet", "nft_reject_ipv4", "nft_reject_ipv6", "nft_socket", "nft_tproxy",
-		"nft_xfrm", "nft_connlimit", "nft_dup_ipv4", "nft_dup_ipv6", "nft_meta_bridge", "nft_reject_bridge", "nf_conntrack_bridge",
+		"nft_xfrm", "nft_connlimit", "nft_dup_ipv4", "nft_dup_ipv6", "nft_meta_bridge", "nft_reject_bridge",
+		"nf_conntrack_bridge",
 		// Connection tracking and NAT.
 		"nf_conntrack", "nf_conntrack_netlink", "nf_conntrack_ftp", "nf_conntrack_tftp", "nf_conntrack_sip", "nf_nat",
 		"nf_nat_ftp", "nf_nat_tftp", "nf_nat_sip", "nf_log_syslog", "nf_flow_table", "nf_flow_table_inet",

@@ -36,7 +36,8 @@ func TestBuildFromPackage(t *testing.T) {
 	write(t, filepath.Join(root, "DEBIAN/control"), []byte("Package: linux-image-test\nVersion: 1\n"+
 		"Architecture: amd64\nMaintainer: nobody <nobody@example.org>\nDescription: test\n"))
 	deb := filepath.Join(t.TempDir(), "kernel.deb")
-	if out, err := exec.CommandContext(t.Context(), "dpkg-deb", "-Znone", "--build", root, deb).CombinedOutput(); err != nil {
+	out, err := exec.CommandContext(t.Context(), "dpkg-deb", "-Znone", "--build", root, deb).CombinedOutput()
+	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	o := options(t, root)

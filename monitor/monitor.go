@@ -14,7 +14,6 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
-	"github.com/runvm/runvm/internal/fdset"
 	"github.com/runvm/runvm/internal/unixsock"
 	"github.com/runvm/runvm/sandbox"
 )
@@ -35,9 +34,6 @@ type monitor struct {
 
 // Main is the monitor's process. It returns when the sandbox is gone.
 func Main(ctx context.Context, log *logrus.Logger) error {
-	if err := fdset.CloseOnExecFrom(3); err != nil {
-		return err
-	}
 	if err := leaveParent(); err != nil {
 		return err
 	}

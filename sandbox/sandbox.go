@@ -58,6 +58,9 @@ func Boot(ctx context.Context, c Config, warn func(format string, args ...any)) 
 			return nil, err
 		}
 	}
+	if err = pruneMounts(c.keepPaths()); err != nil {
+		return nil, err
+	}
 
 	state, err := netns.Read(c.NetNS)
 	if err != nil {
@@ -262,15 +265,26 @@ func (s *Sandbox) Reason() error { return s.explain(errVMEnded) }
 // Stop ends the virtual machine and removes everything that Boot made. The containers have ended by then, or shall.
 func (s *Sandbox) Stop() error {
 	_ = s.agent.Close()
+	s.quit()
+	return errors.Join(s.stopVM(), s.channel.close(), s.stopDaemon(), s.detachNICs(), s.tree.close())
+}
+
+// quit asks QEMU to end, and waits for it.
+func (s *Sandbox) quit() {
+	select {
+	case <-s.vm.Done():
+		return
+	default:
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), quitTimeout)
 	defer cancel()
-	if err := s.qmp.Quit(ctx); err == nil {
-		select {
-		case <-s.vm.Done():
-		case <-ctx.Done():
-		}
+	if err := s.qmp.Quit(ctx); err != nil {
+		return
 	}
-	return errors.Join(s.stopVM(), s.channel.close(), s.stopDaemon(), s.detachNICs(), s.tree.close())
+	select {
+	case <-s.vm.Done():
+	case <-ctx.Done():
+	}
 }
 
 // quitTimeout is how long QEMU may take to obey "quit"; then it is killed.

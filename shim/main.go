@@ -14,7 +14,6 @@ import (
 
 	"github.com/runvm/runvm/agentclient"
 	"github.com/runvm/runvm/agentproto"
-	"github.com/runvm/runvm/internal/fdset"
 )
 
 // lostCode is a shim's exit code when its sandbox went away under it: as if the process had been killed.
@@ -22,9 +21,6 @@ const lostCode = 128 + int(unix.SIGKILL)
 
 // Main is the shim's process. It returns the exit code of the guest process.
 func Main(log *logrus.Logger) (int, error) {
-	if err := fdset.CloseOnExecFrom(3); err != nil {
-		return 1, err
-	}
 	// From here on a signal waits for its guest process instead of ending the shim.
 	signals := catchSignals()
 	control, err := openControl()

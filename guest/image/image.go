@@ -40,9 +40,9 @@ type Image struct {
 	Manifest Manifest
 }
 
-// Find returns the configured kernel and initramfs, or, where both are empty, the first complete image of: exeDir/guest,
-// exeDir/../share/runvm, /usr/local/share/runvm, /usr/share/runvm. The error wraps ErrNotFound, or says what is wrong
-// with the files that were configured.
+// Find returns the configured kernel and initramfs, or, where both are empty, the first complete image of:
+// exeDir/guest, exeDir/../share/runvm, /usr/local/share/runvm, /usr/share/runvm. The error wraps ErrNotFound, or says
+// what is wrong with the files that were configured.
 func Find(configKernel, configInitramfs, exeDir string) (Image, error) {
 	if configKernel != "" || configInitramfs != "" {
 		return configured(configKernel, configInitramfs)
@@ -55,8 +55,9 @@ func Find(configKernel, configInitramfs, exeDir string) (Image, error) {
 		}
 		return img.withManifest()
 	}
-	return Image{}, fmt.Errorf("%w: looked for %s and %s in %s: run `make guest` or `make install`, or set guest.kernel "+
-		"and guest.initramfs in /etc/runvm/config.toml", ErrNotFound, KernelName, InitrdName, strings.Join(dirs, ", "))
+	return Image{}, fmt.Errorf("%w: looked for %s and %s in %s: run `make guest` or `make install`, or set "+
+		"guest.kernel and guest.initramfs in /etc/runvm/config.toml", ErrNotFound, KernelName, InitrdName,
+		strings.Join(dirs, ", "))
 }
 
 func searchPath(exeDir string) []string {
