@@ -168,12 +168,18 @@ func (e *execution) start(ctx context.Context) (err error) {
 	if err = e.startInGuest(ctx); err != nil {
 		return err
 	}
+	// From here on the process ends when the lifeline closes, whatever happens to this process or the shim.
+	lifeline, err := monitor.AttachExec(ctx, monitor.At(e.container.Dir()), e.container.ID, e.id)
+	if err != nil {
+		return err
+	}
+	defer lifeline.Close()
 	agent, err := monitor.DialAgent(ctx, monitor.At(e.container.Dir()))
 	if err != nil {
 		return err
 	}
 	defer agent.Close()
-	if err = e.shim.Attach(ctx, agent, nil); err != nil {
+	if err = e.shim.Attach(ctx, agent, lifeline); err != nil {
 		return err
 	}
 	if e.console != nil && e.detach {

@@ -108,6 +108,15 @@ func Attach(ctx context.Context, s Sockets, id string) (*net.UnixConn, error) {
 	return conn, nil
 }
 
+// AttachExec makes the returned connection the lifeline of a process that exec has started.
+func AttachExec(ctx context.Context, s Sockets, id, execID string) (*net.UnixConn, error) {
+	conn, err := send(ctx, s, request{Op: opAttachExec, Container: id, Exec: execID})
+	if err != nil {
+		return nil, fmt.Errorf("attach to the sandbox: %w", err)
+	}
+	return conn, nil
+}
+
 // UpdateNetwork makes the guest follow its network namespace.
 func UpdateNetwork(ctx context.Context, s Sockets) error {
 	conn, err := send(ctx, s, request{Op: opNetwork})

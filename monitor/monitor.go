@@ -155,6 +155,8 @@ func (m *monitor) handle(c net.Conn) {
 	switch r.Op {
 	case opAttach:
 		m.attach(c, r.Container)
+	case opAttachExec:
+		m.attachExec(c, r.Container, r.Exec)
 	case opNetwork:
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
@@ -190,6 +192,20 @@ func (m *monitor) attach(c net.Conn, id string) {
 		_ = c.Close()
 	}
 	m.mu.Unlock()
+}
+
+// attachExec holds the lifeline of a process until the other side closes it, and then makes sure that the process ends.
+func (m *monitor) attachExec(c net.Conn, id, execID string) {
+	defer c.Close()
+	if answer(c, nil) != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, c)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := m.sandbox.KillProcess(ctx, id, execID); err != nil {
+		m.log.Debugf("end process %s of container %s: %v", execID, id, err)
+	}
 }
 
 // ifIdle ends a sandbox that nobody has attached a container to.

@@ -29,6 +29,9 @@ const (
 	// opAttach makes the connection the lifeline of a container: its closing tells the monitor that the container
 	// has ended, and the monitor's end of it closes when the sandbox is gone.
 	opAttach operation = "attach"
+	// opAttachExec makes the connection the lifeline of a process that exec started: if it closes before the process
+	// has ended, the process is killed, as it would be if it were the host process that stands for it.
+	opAttachExec operation = "attach-exec"
 	// opNetwork makes the guest follow the network namespace.
 	opNetwork operation = "network"
 )
@@ -37,6 +40,7 @@ const (
 type request struct {
 	Op        operation `json:"op"`
 	Container string    `json:"container,omitempty"`
+	Exec      string    `json:"exec,omitempty"`
 }
 
 // reply answers a setup or a request.

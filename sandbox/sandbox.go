@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/runvm/runvm/agentclient"
 	"github.com/runvm/runvm/agentproto"
 	"github.com/runvm/runvm/internal/undo"
@@ -247,6 +249,17 @@ func (s *Sandbox) configure(ctx context.Context, state netns.State) error {
 
 // Dial opens a connection to the agent.
 func (s *Sandbox) Dial(ctx context.Context) (net.Conn, error) { return s.channel.dial(ctx) }
+
+// KillProcess ends a process that exec started. One that has ended is no error.
+func (s *Sandbox) KillProcess(ctx context.Context, id, execID string) error {
+	_, err := s.agent.Agent().SignalProcess(ctx, &agentproto.SignalProcessRequest{
+		Process: &agentproto.Process{ContainerId: id, ExecId: execID}, Signal: uint32(unix.SIGKILL),
+	})
+	if err = agentclient.FromStatus(err); errors.Is(err, agentclient.ErrNotFound) {
+		return nil
+	}
+	return err
+}
 
 // Done is closed when the virtual machine has ended, on its own or because virtiofsd did.
 func (s *Sandbox) Done() <-chan struct{} { return s.vm.Done() }

@@ -78,7 +78,8 @@ func (s *Sandbox) jail() vmm.Jail {
 		j.Devices = append(j.Devices, "/dev/kvm")
 	}
 	if c.Virtiofsd == "" {
-		s.log("virtiofsd was not found: sharing files through 9p, with a QEMU that keeps root's file capabilities; install virtiofsd")
+		s.log("files are shared through 9p, with a QEMU that keeps root's file capabilities: " +
+			"install virtiofsd, and leave share.type alone, to do better")
 		j.KeepRoot = true
 		j.Binds = append(j.Binds, vmm.Bind{Source: c.Dirs.Shared, Target: jailShared, Slave: true})
 	}

@@ -50,7 +50,7 @@ type Volume struct {
 //	  ├─────────────────────────────▶│ builds its view
 //	  │                       status │
 //	  │◀─────────────────────────────┤
-//	  │ fds: agent[, lifeline]       │
+//	  │ fds: agent, lifeline         │
 //	  ├─────────────────────────────▶│ attaches to the guest process
 //	  │                       status │
 //	  │◀─────────────────────────────┤

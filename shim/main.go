@@ -78,7 +78,7 @@ type session struct {
 	config   Config
 	process  *agentproto.Process
 	agent    *agentclient.Client
-	lifeline net.Conn // nil for an exec
+	lifeline net.Conn
 }
 
 // newSession connects to the agent over a connection that the parent has opened.
@@ -92,8 +92,8 @@ func newSession(c Config, files []*os.File) (*session, error) {
 		}
 		conns = append(conns, conn)
 	}
-	if len(conns) == 0 {
-		return nil, errors.New("no connection to the agent was passed")
+	if len(conns) != 2 {
+		return nil, fmt.Errorf("%d connections were passed, want those to the agent and to the monitor", len(conns))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	defer cancel()
@@ -101,14 +101,10 @@ func newSession(c Config, files []*os.File) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the agent: %w", err)
 	}
-	s := &session{
-		config: c, agent: client,
+	return &session{
+		config: c, agent: client, lifeline: conns[1],
 		process: &agentproto.Process{ContainerId: c.ContainerID, ExecId: c.ExecID},
-	}
-	if len(conns) > 1 {
-		s.lifeline = conns[1]
-	}
-	return s, nil
+	}, nil
 }
 
 // once is a dialer for a connection that exists already. A second call fails: the sandbox is gone then.
@@ -148,13 +144,13 @@ func (s *session) run(signals *signalQueue, log *logrus.Logger) (int, error) {
 // sandboxTimeout bounds how long the shim waits for its sandbox to be taken down.
 const sandboxTimeout = 15 * time.Second
 
-// waitForSandbox tells the monitor that the container has ended, and returns when the monitor has let go of the
+// waitForSandbox tells the monitor that the process has ended, and, for a container's init, returns when the monitor has let go of the
 // container's root and volumes: what the engine does next (unmount, restart) must not meet them in use.
 func (s *session) waitForSandbox(log *logrus.Logger) {
-	if s.lifeline == nil {
+	defer s.lifeline.Close()
+	if s.config.ExecID != "" {
 		return
 	}
-	defer s.lifeline.Close()
 	if u, ok := s.lifeline.(*net.UnixConn); ok {
 		_ = u.CloseWrite()
 	}

@@ -111,15 +111,12 @@ func (p *Process) Prepare(c Config) error {
 	return readStatus(p.control, time.Now().Add(handshakeTimeout))
 }
 
-// Attach gives the shim its connection to the agent and, for a container's init, the lifeline to the monitor; then it
-// waits until stdio flows. Both connections stay the caller's to close.
+// Attach gives the shim its connection to the agent and its lifeline to the monitor; then it waits until the shim
+// reaches the agent. Both connections stay the caller's to close.
 func (p *Process) Attach(ctx context.Context, agent, lifeline *net.UnixConn) error {
 	defer p.control.Close()
 	var files []*os.File
 	for _, c := range []*net.UnixConn{agent, lifeline} {
-		if c == nil {
-			continue
-		}
 		f, err := c.File()
 		if err != nil {
 			return err

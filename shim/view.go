@@ -37,7 +37,8 @@ func enterView(v View) error {
 	return pivot(v.Rootfs)
 }
 
-// cloneMount returns a detached copy of the mount at path.
+// cloneMount returns a detached copy of the mount at path. Nobody executes anything in the view, so device nodes and
+// set-user-ID bits mean nothing in it.
 func cloneMount(path string, recursive, readOnly bool) (int, error) {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	if recursive {
@@ -47,11 +48,14 @@ func cloneMount(path string, recursive, readOnly bool) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("open_tree: %w", err)
 	}
-	if readOnly {
-		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
-			return -1, errors.Join(fmt.Errorf("mount_setattr: %w", err), unix.Close(fd))
-		}
+	all := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID}
+	err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &all)
+	if err == nil && readOnly {
+		top := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+		err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &top)
+	}
+	if err != nil {
+		return -1, errors.Join(fmt.Errorf("mount_setattr: %w", err), unix.Close(fd))
 	}
 	return fd, nil
 }
