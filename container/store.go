@@ -230,6 +230,12 @@ func (c *Container) Remove() error {
 	if c.index != "" {
 		names = append(names, c.index)
 	}
+	// A writer of the record that was killed leaves its temporary file.
+	unfinished, err := filepath.Glob(filepath.Join(string(c.dir), "."+recordFile+".*"))
+	if err != nil {
+		return fmt.Errorf("remove container state: %w", err)
+	}
+	names = append(unfinished, names...)
 	for _, name := range names {
 		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove container state: %w", err)

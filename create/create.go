@@ -31,6 +31,10 @@ import (
 	"github.com/runvm/runvm/shim"
 )
 
+// guestTimeout bounds what a booted guest may take to make the container: it may be hostile, and the container's lock is
+// held meanwhile.
+const guestTimeout = 2 * time.Minute
+
 // Options are the flags of create, and of run where they agree.
 type Options struct {
 	ID            string
@@ -109,6 +113,8 @@ func Run(ctx context.Context, g *globals.Globals, o Options) (_ *Result, err err
 	if err = c.bootSandbox(ctx); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, guestTimeout)
+	defer cancel()
 	if err = c.createInGuest(ctx); err != nil {
 		return nil, err
 	}
@@ -161,8 +167,11 @@ func (c *creation) prepare() (err error) {
 	if err != nil {
 		return err
 	}
-	for _, w := range append(c.plan.Warnings, c.tools.warnings...) {
-		c.globals.Logger.Warn(w)
+	// Without a log file the log is stderr, which is the container's: engines would show the warnings as its output.
+	if c.globals.LogsToFile() {
+		for _, w := range append(c.plan.Warnings, c.tools.warnings...) {
+			c.globals.Logger.Warn(w)
+		}
 	}
 	return nil
 }
