@@ -11,7 +11,7 @@ DESTDIR ?=
 VERSION := 0.1.0-dev
 COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
-AGENT_LDFLAGS := -s -w -linkmode external -extldflags "-static"
+AGENT_LDFLAGS := $(LDFLAGS) -linkmode external -extldflags "-static"
 AGENT_TAGS := seccomp,netgo,osusergo
 TESTFLAGS ?=
 FUZZTIME ?= 5s

@@ -15,7 +15,8 @@ func (p *planner) planHooks() error {
 		return nil
 	}
 	p.plan.HostHooks = specs.Hooks{
-		Prestart:      h.Prestart, //nolint:staticcheck // deprecated in the specification, still used by Docker
+		//lint:ignore SA1019 deprecated in the specification, still used by Docker
+		Prestart:      h.Prestart,
 		CreateRuntime: h.CreateRuntime, Poststart: h.Poststart, Poststop: h.Poststop,
 	}
 	for _, hook := range h.CreateContainer {

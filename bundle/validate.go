@@ -144,8 +144,9 @@ func checkHooks(s *specs.Spec) error {
 		return nil
 	}
 	h := s.Hooks
-	all := slices.Concat(h.Prestart, //nolint:staticcheck // deprecated in the specification, still used by Docker
-		h.CreateRuntime, h.CreateContainer, h.StartContainer, h.Poststart, h.Poststop)
+	//lint:ignore SA1019 deprecated in the specification, still used by Docker
+	all := slices.Concat(h.Prestart, h.CreateRuntime, h.CreateContainer, h.StartContainer, h.Poststart,
+		h.Poststop)
 	for _, hook := range all {
 		if !filepath.IsAbs(hook.Path) {
 			return fmt.Errorf("hook path %q is not absolute", hook.Path)

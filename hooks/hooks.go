@@ -55,7 +55,8 @@ func Run(h specs.Hooks, name Name, s State) error {
 func ofKind(h specs.Hooks, name Name) []specs.Hook {
 	switch name {
 	case Prestart:
-		return h.Prestart //nolint:staticcheck // deprecated in the specification, still used by Docker
+		//lint:ignore SA1019 deprecated in the specification, still used by Docker
+		return h.Prestart
 	case CreateRuntime:
 		return h.CreateRuntime
 	case Poststart:

@@ -44,7 +44,7 @@ func members(t *testing.T, id string) map[string][]int {
 }
 
 func withCgroup(id string) func(*specs.Spec) {
-	return func(s *specs.Spec) { s.Linux.CgroupsPath = "/runvm-test/" + id }
+	return func(s *specs.Spec) { s.Linux.CgroupsPath = "/" + id }
 }
 
 // TestKilledProcesses kills one process of a running container after the other: the container stops, delete works, and
@@ -142,7 +142,7 @@ func TestInheritedDescriptors(t *testing.T) {
 	r := newRuntime(t)
 	leak := filepath.Join(t.TempDir(), "leak")
 	bundle := newBundle(t, []string{"sleep", "1000"}, withCgroup("inherited"))
-	script := "exec 7<> " + leak + "; exec 19<> " + leak + "; exec " + runvmPath + " --root " + r.root + " run --detach --bundle " + bundle + " c1 >/dev/null 2>&1"
+	script := "exec 7<> " + leak + "; exec 9<> " + leak + "; exec " + runvmPath + " --root " + r.root + " run --detach --bundle " + bundle + " c1 >/dev/null 2>&1"
 	command(t, "", "sh", "-c", script)
 	found := 0
 	for kind, pids := range members(t, "inherited") {

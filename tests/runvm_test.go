@@ -3,7 +3,6 @@
 package tests
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/runvm/runvm/tests/bundle"
 )
 
 // limit bounds every command of the tests: generous, since a loaded machine without KVM is slow.
@@ -32,18 +33,36 @@ func command(t *testing.T, stdin string, name string, args ...string) result {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	c := exec.CommandContext(ctx, name, args...)
-	var stdout, stderr bytes.Buffer
-	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(stdin), &stdout, &stderr
-	// A process that keeps the pipes open must not hang the test.
-	c.WaitDelay = 5 * time.Second
+	// Files, not pipes: what a detached container inherits must not keep the test waiting.
+	stdout, stderr := outputFile(t), outputFile(t)
+	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(stdin), stdout, stderr
 	err := c.Run()
-	r := result{stdout.String(), stderr.String(), c.ProcessState.ExitCode()}
+	r := result{contents(t, stdout), contents(t, stderr), c.ProcessState.ExitCode()}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Errorf("%s %s: %v", name, strings.Join(args, " "), err)
 	}
 	t.Logf("$ %s %s\ncode %d\nstdout: %s\nstderr: %s", filepath.Base(name), strings.Join(args, " "), r.code, tail(r.stdout), tail(r.stderr))
 	return r
+}
+
+func outputFile(t *testing.T) *os.File {
+	t.Helper()
+	f, err := os.CreateTemp(t.TempDir(), "output")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func contents(t *testing.T, f *os.File) string {
+	t.Helper()
+	defer f.Close()
+	data, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 func tail(s string) string {
@@ -138,57 +157,12 @@ func (r *runtime) waitFor(t *testing.T, id, status string) {
 // newBundle makes a bundle with a busybox root of its own whose process is args; change edits the configuration.
 func newBundle(t *testing.T, args []string, change ...func(*specs.Spec)) string {
 	t.Helper()
-	dir := t.TempDir()
-	if out, err := exec.Command("cp", "-a", busybox, filepath.Join(dir, "rootfs")).CombinedOutput(); err != nil {
-		t.Fatalf("copy the root file system: %v: %s", err, out)
-	}
-	spec := exampleSpec(args)
+	dir, spec := t.TempDir(), bundle.Spec(args)
 	for _, f := range change {
 		f(spec)
 	}
-	data, err := json.Marshal(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "config.json"), data, 0o644); err != nil {
+	if err := bundle.Write(dir, busybox, spec); err != nil {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-// exampleSpec is close to what engines write: default capabilities, mounts, masked paths and namespaces.
-func exampleSpec(args []string) *specs.Spec {
-	caps := []string{
-		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETFCAP",
-		"CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
-	}
-	mount := func(destination, kind string, options ...string) specs.Mount {
-		return specs.Mount{Destination: destination, Type: kind, Source: kind, Options: options}
-	}
-	return &specs.Spec{
-		Version:  "1.0.2",
-		Hostname: "guest",
-		Root:     &specs.Root{Path: "rootfs"},
-		Process: &specs.Process{
-			Args: args, Cwd: "/", Env: []string{"PATH=/bin:/sbin:/usr/bin:/usr/sbin", "HOME=/root"},
-			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
-		},
-		Mounts: []specs.Mount{
-			mount("/proc", "proc", "nosuid", "noexec", "nodev"),
-			mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
-			mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
-			mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),
-			mount("/dev/mqueue", "mqueue", "nosuid", "noexec", "nodev"),
-			mount("/sys", "sysfs", "nosuid", "noexec", "nodev", "ro"),
-			mount("/sys/fs/cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"),
-		},
-		Linux: &specs.Linux{
-			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.PIDNamespace}, {Type: specs.NetworkNamespace}, {Type: specs.IPCNamespace},
-				{Type: specs.UTSNamespace}, {Type: specs.MountNamespace}, {Type: specs.CgroupNamespace},
-			},
-			MaskedPaths:   []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"},
-			ReadonlyPaths: []string{"/proc/bus", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
-		},
-	}
 }

@@ -35,7 +35,7 @@ func parseStat(line string) (stat, error) {
 	if end < 0 {
 		return stat{}, errStat
 	}
-	const state, startTime = 3 - 3, 22 - 3 // indices in the fields that follow the command
+	const state, startTime = 0, 19 // indices of fields 3 and 22 among those that follow the command
 	fields := strings.Fields(line[end+1:])
 	if len(fields) <= startTime || len(fields[state]) != 1 {
 		return stat{}, errStat
