@@ -45,8 +45,8 @@ func (a *answer) Error() string { return a.text }
 func (a *answer) Unwrap() error { return a.kind }
 
 // FromStatus turns the error of a call into one that wraps a sentinel of this package, or context.Canceled and
-// context.DeadlineExceeded. Error() of the result is the agent's message, bounded and without control characters. Errors
-// which are no gRPC status, and nil, are returned as they are.
+// context.DeadlineExceeded. Error() of the result is the agent's message, bounded and without control characters.
+// Errors which are no gRPC status, and nil, are returned as they are.
 func FromStatus(err error) error {
 	if err == nil {
 		return nil

@@ -25,9 +25,9 @@ type Stdio struct {
 // Attach forwards the stdio of a guest process until it has ended, and returns its exit code, 0 to 255. It returns once
 // the agent has told the code and both outputs have been written to their end.
 //
-// A writer that fails ends its own stream only: the guest's process gets EPIPE there, as it would from runc. A Stdin that
-// blocks delays nothing, but a Read of it may still be under way when Attach returns. An error means that the code is not
-// known; it wraps what FromStatus returns.
+// A writer that fails ends its own stream only: the guest's process gets EPIPE there, as it would from runc. A Stdin
+// that blocks delays nothing, but a Read of it may still be under way when Attach returns. An error means that the code
+// or some output is missing; it wraps what FromStatus returns.
 func (c *Client) Attach(ctx context.Context, p *agentproto.Process, s Stdio) (int, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -73,7 +73,9 @@ func (c *Client) wait(ctx context.Context, p *agentproto.Process) (int, error) {
 }
 
 // forwardOutput copies one output to w. An error of w is not an error here.
-func (c *Client) forwardOutput(ctx context.Context, p *agentproto.Process, which agentproto.ReadOutputRequest_Stream, w io.Writer) error {
+func (c *Client) forwardOutput(
+	ctx context.Context, p *agentproto.Process, which agentproto.ReadOutputRequest_Stream, w io.Writer,
+) error {
 	// Cancelling is what closes the reading side in the guest.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -90,7 +92,8 @@ func (c *Client) forwardOutput(ctx context.Context, p *agentproto.Process, which
 			return outputError(which, err)
 		}
 		if n := len(chunk.GetData()); n > agentproto.MaxChunk {
-			return fmt.Errorf("read %v: a chunk of %d bytes, at most %d are allowed: %w", which, n, agentproto.MaxChunk, ErrInternal)
+			return fmt.Errorf("read %v: a chunk of %d bytes, at most %d are allowed: %w",
+				which, n, agentproto.MaxChunk, ErrInternal)
 		}
 		if _, err := w.Write(chunk.GetData()); err != nil {
 			return nil

@@ -1,0 +1,188 @@
+package agent
+
+import (
+	"context"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/runvm/runvm/agent/executor"
+	"github.com/runvm/runvm/agent/process"
+	"github.com/runvm/runvm/agent/sysctl"
+	"github.com/runvm/runvm/agentproto"
+)
+
+// CreateContainer implements the call.
+func (s *Server) CreateContainer(
+	_ context.Context, r *agentproto.CreateContainerRequest,
+) (*agentproto.CreateContainerResponse, error) {
+	id := r.GetContainerId()
+	if err := s.containers.claim(id); err != nil {
+		return nil, err
+	}
+	c, err := s.create(r)
+	if err != nil {
+		s.containers.remove(id)
+		return nil, toStatus(err)
+	}
+	s.containers.set(id, c)
+	return &agentproto.CreateContainerResponse{Pid: uint32(c.Init.Pid)}, nil
+}
+
+func (s *Server) create(r *agentproto.CreateContainerRequest) (*executor.Container, error) {
+	if err := sysctl.Write(r.GetGuestSysctls()); err != nil {
+		return nil, err
+	}
+	return s.options.Executor.Create(executor.CreateOptions{
+		ID: r.GetContainerId(), Spec: r.GetSpec(), NoPivot: r.GetNoPivot(), NoNewKeyring: r.GetNoNewKeyring(),
+		Size: ttySize(r.GetTtySizeSet(), r.GetConsoleHeight(), r.GetConsoleWidth()), Sync: syncShare,
+	})
+}
+
+func ttySize(set bool, height, width uint32) *process.Size {
+	if !set {
+		return nil
+	}
+	return &process.Size{Height: uint16(min(height, 0xffff)), Width: uint16(min(width, 0xffff))}
+}
+
+// StartContainer implements the call.
+func (s *Server) StartContainer(
+	_ context.Context, r *agentproto.StartContainerRequest,
+) (*agentproto.StartContainerResponse, error) {
+	c, err := s.containers.get(r.GetContainerId())
+	if err != nil {
+		return nil, err
+	}
+	return &agentproto.StartContainerResponse{}, toStatus(c.Start())
+}
+
+// ExecProcess implements the call.
+func (s *Server) ExecProcess(
+	_ context.Context, r *agentproto.ExecProcessRequest,
+) (*agentproto.ExecProcessResponse, error) {
+	c, err := s.containers.claimProcess(r.GetContainerId(), r.GetExecId())
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.Exec(executor.ExecOptions{
+		Process: r.GetProcess(), IgnorePaused: r.GetIgnorePaused(), Cgroup: r.GetCgroup(),
+		Size: ttySize(r.GetTtySizeSet(), r.GetConsoleHeight(), r.GetConsoleWidth()),
+	})
+	s.containers.setProcess(r.GetContainerId(), r.GetExecId(), p)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &agentproto.ExecProcessResponse{Pid: uint32(p.Pid)}, nil
+}
+
+// SignalProcess implements the call.
+func (s *Server) SignalProcess(
+	_ context.Context, r *agentproto.SignalProcessRequest,
+) (*agentproto.SignalProcessResponse, error) {
+	// 0 only asks whether the process is there (kill(2)).
+	if r.GetSignal() > 64 {
+		return nil, status.Errorf(codes.InvalidArgument, "signal %d: want 0 to 64", r.GetSignal())
+	}
+	if err := s.signal(r.GetProcess(), unix.Signal(r.GetSignal()), r.GetAll()); err != nil {
+		return nil, toStatus(err)
+	}
+	return &agentproto.SignalProcessResponse{}, nil
+}
+
+func (s *Server) signal(which *agentproto.Process, signal unix.Signal, all bool) error {
+	if which.GetExecId() != "" && !all {
+		p, err := s.containers.process(which)
+		if err != nil {
+			return err
+		}
+		return p.Signal(signal)
+	}
+	c, err := s.containers.get(which.GetContainerId())
+	if err != nil {
+		return err
+	}
+	if all {
+		return c.SignalAll(signal)
+	}
+	return c.Signal(signal)
+}
+
+// DeleteContainer implements the call.
+func (s *Server) DeleteContainer(
+	ctx context.Context, r *agentproto.DeleteContainerRequest,
+) (*agentproto.DeleteContainerResponse, error) {
+	c, err := s.containers.get(r.GetContainerId())
+	if status.Code(err) == codes.NotFound {
+		return &agentproto.DeleteContainerResponse{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Delete(ctx); err != nil {
+		return nil, toStatus(err)
+	}
+	s.containers.remove(r.GetContainerId())
+	return &agentproto.DeleteContainerResponse{}, nil
+}
+
+// GetStats implements the call.
+func (s *Server) GetStats(_ context.Context, r *agentproto.GetStatsRequest) (*agentproto.Stats, error) {
+	c, err := s.containers.get(r.GetContainerId())
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.Stats()
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &agentproto.Stats{Json: b}, nil
+}
+
+// PauseContainer implements the call.
+func (s *Server) PauseContainer(
+	_ context.Context, r *agentproto.PauseContainerRequest,
+) (*agentproto.PauseContainerResponse, error) {
+	c, err := s.containers.get(r.GetContainerId())
+	if err != nil {
+		return nil, err
+	}
+	return &agentproto.PauseContainerResponse{}, toStatus(c.Pause())
+}
+
+// ResumeContainer implements the call.
+func (s *Server) ResumeContainer(
+	_ context.Context, r *agentproto.ResumeContainerRequest,
+) (*agentproto.ResumeContainerResponse, error) {
+	c, err := s.containers.get(r.GetContainerId())
+	if err != nil {
+		return nil, err
+	}
+	return &agentproto.ResumeContainerResponse{}, toStatus(c.Resume())
+}
+
+// UpdateContainer implements the call.
+func (s *Server) UpdateContainer(
+	_ context.Context, r *agentproto.UpdateContainerRequest,
+) (*agentproto.UpdateContainerResponse, error) {
+	c, err := s.containers.get(r.GetContainerId())
+	if err != nil {
+		return nil, err
+	}
+	return &agentproto.UpdateContainerResponse{}, toStatus(c.Update(r.GetResources()))
+}
+
+// WatchEvents implements the call.
+func (s *Server) WatchEvents(
+	r *agentproto.WatchEventsRequest, stream grpc.ServerStreamingServer[agentproto.Event],
+) error {
+	c, err := s.containers.get(r.GetContainerId())
+	if err != nil {
+		return err
+	}
+	return toStatus(c.WatchOOM(stream.Context(), func() error {
+		return stream.Send(&agentproto.Event{Kind: agentproto.Event_OOM})
+	}))
+}
