@@ -12,7 +12,7 @@ VERSION := 0.1.0-dev
 COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 AGENT_LDFLAGS := $(LDFLAGS) -linkmode external -extldflags "-static"
-AGENT_TAGS := seccomp,netgo,osusergo
+AGENT_TAGS := seccomp,netgo,osusergo,runc_nocriu,grpcnotrace
 TESTFLAGS ?=
 FUZZTIME ?= 5s
 

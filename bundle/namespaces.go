@@ -66,6 +66,11 @@ func (p *planner) planNamespaces() error {
 				"give the container a %s namespace of its own", ns.Type, ns.Path, ns.Type)
 		}
 	}
+	// Engines on a cgroup v1 host leave the cgroup namespace out. The guest has cgroup v2, where the container's limits
+	// are expected at the top of /sys/fs/cgroup; the guest's own cgroups are nobody's business.
+	if findNamespace(keep, specs.CgroupNamespace) == nil {
+		keep = append(keep, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+	}
 	l.Namespaces = keep
 	if findNamespace(keep, specs.UTSNamespace) == nil {
 		p.plan.Guest.Hostname, p.plan.Guest.Domainname = "", ""

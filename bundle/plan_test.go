@@ -254,7 +254,7 @@ func TestPlanNamespaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]specs.LinuxNamespace{{Type: "mount"}, {Type: "time"}}, plan.Guest.Linux.Namespaces); diff != "" {
+	if diff := cmp.Diff([]specs.LinuxNamespace{{Type: "mount"}, {Type: "time"}, {Type: "cgroup"}}, plan.Guest.Linux.Namespaces); diff != "" {
 		t.Error(diff)
 	}
 	if plan.NetNS != (NetNS{Host: true}) || plan.Guest.Hostname != "" || plan.GuestSysctls["kernel.sem"] == "" {

@@ -67,7 +67,7 @@ func (g *Globals) Read(c *cli.Context) error {
 		return err
 	}
 	if root == "/" {
-		return errors.New("Option --root argument should not be set to /") //nolint:staticcheck // runc's words
+		return errors.New("Option --root argument should not be set to /") // runc's words
 	}
 	g.Root = root
 	if r := c.String("rootless"); r != "auto" && r != "" && r != "true" && r != "false" {

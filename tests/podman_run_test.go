@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/creack/pty"
 )
 
 // TestPodmanExitCodes: podman derives 126 and 127 from the words of the runtime's errors.
@@ -120,36 +122,45 @@ func TestPodmanLife(t *testing.T) {
 	p.expect(0, "137", "wait", "c")
 }
 
-// TestPodmanTerminal uses a real pty through script(1): size, resize and both directions.
+// TestPodmanTerminal uses a real pty: size, resize, echo and both directions.
 func TestPodmanTerminal(t *testing.T) {
-	p := newPodman(t)
-	_ = p
-	podman := "podman " + strings.Join(engine.flags(), " ")
-	inner := podman + " run --rm -it --network none busybox sh -c 'stty size; read line; echo got:$line; stty size; exit 4'"
-	// The size is set before podman starts and changed while the container runs.
-	outer := fmt.Sprintf("stty rows 33 cols 101; (sleep 12; stty rows 44 cols 122 < $(tty)) & %s", inner)
-	cmd := exec.Command("script", "-qec", outer, "/dev/null")
-	stdin, err := cmd.StdinPipe()
+	newPodman(t)
+	script := "stty size; read line; echo got:$line; stty size; exit 4"
+	cmd := exec.Command("podman", append(engine.flags(), "run", "--rm", "-it", "--network", "none", "busybox", "sh", "-c", script)...)
+	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 33, Cols: 101})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
+	defer terminal.Close()
+	stop := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
+	defer stop.Stop()
+	var seen []byte
+	// await reads until the terminal shows text.
+	await := func(text string) {
+		t.Helper()
+		buf := make([]byte, 4096)
+		for !bytes.Contains(seen, []byte(text)) {
+			n, err := terminal.Read(buf)
+			seen = append(seen, buf[:n]...)
+			if err != nil {
+				t.Fatalf("the terminal showed %q and no %q: %v", seen, text, err)
+			}
+		}
+	}
+	await("33 101\r\n")
+	if err := pty.Setsize(terminal, &pty.Winsize{Rows: 44, Cols: 122}); err != nil {
 		t.Fatal(err)
 	}
-	time.AfterFunc(18*time.Second, func() { _, _ = stdin.Write([]byte("typed\n")) })
-	err = cmd.Wait()
-	_ = stdin.Close()
-	text := out.String()
-	t.Logf("terminal:\n%s", text)
-	if cmd.ProcessState.ExitCode() != 4 {
-		t.Errorf("ended with %v, want code 4", err)
+	// The new size travels through podman, conmon and the shim on its own way, not in order with the input.
+	time.Sleep(3 * time.Second)
+	if _, err := terminal.Write([]byte("typed\n")); err != nil {
+		t.Fatal(err)
 	}
-	for _, want := range []string{"33 101\r\n", "typed\r\n", "got:typed\r\n", "44 122\r\n"} {
-		if !strings.Contains(text, want) {
-			t.Errorf("the terminal shows no %q", want)
-		}
+	await("typed\r\n")
+	await("got:typed\r\n")
+	await("44 122\r\n")
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 4 {
+		t.Errorf("ended with %v, want code 4", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -175,3 +176,6 @@ func TestHostileLinks(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// ownerOf is the user id that a file belongs to.
+func ownerOf(info os.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }

@@ -1,0 +1,165 @@
+//go:build e2e
+
+package tests
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// TestHooks: the host's hooks run where they belong, with the state on their standard input.
+func TestHooks(t *testing.T) {
+	r := newRuntime(t)
+	log := filepath.Join(t.TempDir(), "log")
+	hook := func(name string) []specs.Hook {
+		return []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo " + name + " $(cat) >> " + log}}}
+	}
+	bundle := newBundle(t, []string{"true"}, func(s *specs.Spec) {
+		s.Hooks = &specs.Hooks{CreateRuntime: hook("createRuntime"), Poststart: hook("poststart"), Poststop: hook("poststop")}
+	})
+	r.must(t, "create", "--bundle", bundle, "c1")
+	pid := r.state(t, "c1").PID
+	r.must(t, "start", "c1")
+	r.waitFor(t, "c1", "stopped")
+	r.must(t, "delete", "c1")
+	data, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	want := []struct {
+		name, status string
+		pid          int
+	}{{"createRuntime", "creating", pid}, {"poststart", "running", pid}, {"poststop", "stopped", 0}}
+	if len(lines) != len(want) {
+		t.Fatalf("hooks wrote %q", lines)
+	}
+	for i, w := range want {
+		name, text, _ := strings.Cut(lines[i], " ")
+		var s specs.State
+		if err := json.Unmarshal([]byte(text), &s); err != nil {
+			t.Fatal(err)
+		}
+		if name != w.name || string(s.Status) != w.status || s.Pid != w.pid || s.ID != "c1" || s.Bundle != bundle {
+			t.Errorf("hook %d: %s %+v, want %+v", i, name, s, w)
+		}
+	}
+}
+
+// TestFailingHook: a hook that fails takes the whole create back.
+func TestFailingHook(t *testing.T) {
+	r := newRuntime(t)
+	bundle := newBundle(t, []string{"true"}, func(s *specs.Spec) {
+		s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo because >&2; exit 3"}}}}
+	})
+	got := r.run(t, "create", "--bundle", bundle, "c1")
+	if got.code != 1 || !strings.Contains(got.stderr, "error running createRuntime hook #0") || !strings.Contains(got.stderr, "because") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestFoundWithoutRoot: podman 4.3 asks for a container's state without the --root that it was created with.
+func TestFoundWithoutRoot(t *testing.T) {
+	r := newRuntime(t)
+	id := "found-without-root"
+	r.must(t, "create", "--bundle", newBundle(t, []string{"true"}), id)
+	if got := command(t, "", runvmPath, "state", id); got.code != 0 || !strings.Contains(got.stdout, `"created"`) {
+		t.Errorf("state without --root: %+v", got)
+	}
+	r.must(t, "delete", "--force", id)
+	if got := command(t, "", runvmPath, "state", id); got.code != 1 || !strings.Contains(got.stderr, "does not exist") {
+		t.Errorf("state after delete: %+v", got)
+	}
+}
+
+// TestUserNamespace: ids are mapped in the guest.
+func TestUserNamespace(t *testing.T) {
+	r := newRuntime(t)
+	mapping := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	bundle := newBundle(t, []string{"sh", "-c", "id -u; cat /proc/self/uid_map; touch /tmp/mine; ls /sys/class/net"}, func(s *specs.Spec) {
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+		s.Linux.UIDMappings, s.Linux.GIDMappings = mapping, mapping
+	})
+	got := r.run(t, "run", "--bundle", bundle, "c1")
+	if fields := strings.Fields(got.stdout); got.code != 0 || len(fields) != 5 || strings.Join(fields, " ") != "0 0 100000 65536 lo" {
+		t.Errorf("%+v", got)
+	}
+	info, err := os.Stat(filepath.Join(bundle, "rootfs", "tmp", "mine"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid := ownerOf(info); uid != 100000 {
+		t.Errorf("the file belongs to %d, want 100000", uid)
+	}
+}
+
+// TestCompleteOutput: nothing that a process wrote before its end is lost, on either stream.
+func TestCompleteOutput(t *testing.T) {
+	r := newRuntime(t)
+	const size = 5_000_000
+	script := "head -c 5000000 /dev/zero | tr '\\0' o; head -c 5000000 /dev/zero | tr '\\0' e >&2"
+	r.must(t, "run", "--detach", "--bundle", newBundle(t, []string{"sleep", "1000"}), "c1")
+	got := r.run(t, "exec", "c1", "sh", "-c", script)
+	if got.stdout != strings.Repeat("o", size) || got.stderr != strings.Repeat("e", size) {
+		t.Errorf("%d and %d bytes arrived, want %d each", len(got.stdout), len(got.stderr), size)
+	}
+}
+
+// TestKillAll reaches every process of a container, and is no error when there is none.
+func TestKillAll(t *testing.T) {
+	r := newRuntime(t)
+	r.must(t, "run", "--detach", "--bundle", newBundle(t, []string{"sh", "-c", "sleep 1000 & sleep 1000 & wait"}), "c1")
+	r.must(t, "kill", "--all", "c1", "KILL")
+	r.waitFor(t, "c1", "stopped")
+	r.must(t, "kill", "--all", "c1", "KILL")
+}
+
+// TestKilledExec: killing the process that stands for an exec on the host ends the process in the guest.
+func TestKilledExec(t *testing.T) {
+	r := newRuntime(t)
+	r.must(t, "run", "--detach", "--bundle", newBundle(t, []string{"sleep", "1000"}), "c1")
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	r.must(t, "exec", "--detach", "--pid-file", pidFile, "c1", "sleep", "777")
+	find := []string{"exec", "c1", "sh", "-c", "ps -o args | grep -c '^sleep 777'"}
+	if got := r.run(t, find...); got.stdout != "1\n" {
+		t.Fatalf("before: %q", got.stdout)
+	}
+	pid, err := os.ReadFile(pidFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	command(t, "", "kill", "-KILL", string(pid))
+	for deadline := time.Now().Add(time.Minute); r.run(t, find...).stdout != "0\n"; {
+		if time.Now().After(deadline) {
+			t.Fatal("the guest's process lives on")
+		}
+	}
+}
+
+// TestStatusWhileBusy: state and list wait for nobody, not even for a create at work.
+func TestStatusWhileBusy(t *testing.T) {
+	r := newRuntime(t)
+	bundle := newBundle(t, []string{"true"})
+	var create sync.WaitGroup
+	create.Go(func() { r.run(t, "create", "--bundle", bundle, "c1") })
+	seen := map[string]bool{}
+	for deadline := time.Now().Add(limit); !seen["created"] && time.Now().Before(deadline); {
+		got := r.run(t, "list", "--format", "json")
+		for _, status := range []string{"creating", "created"} {
+			if strings.Contains(got.stdout, `"`+status+`"`) {
+				seen[status] = true
+			}
+		}
+	}
+	create.Wait()
+	if !seen["creating"] || !seen["created"] {
+		t.Errorf("list showed %v, want creating and created", seen)
+	}
+}
