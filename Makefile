@@ -16,7 +16,7 @@ AGENT_TAGS := seccomp,netgo,osusergo,runc_nocriu,grpcnotrace
 TESTFLAGS ?=
 FUZZTIME ?= 5s
 
-.PHONY: all build agent guest images install uninstall demo test unit privileged e2e bench lint generate check-generated fuzz \
+.PHONY: all build agent guest images install uninstall demo test unit privileged vm e2e bench lint generate check-generated fuzz \
 	golden clean needs needs-build
 
 all: build guest
@@ -64,7 +64,8 @@ demo: needs all images
 
 # Everything that CI runs.
 test: needs all images lint check-generated
-	go tool gotestsum --format testname -- -race -tags privileged,e2e -p 1 -timeout 40m $(TESTFLAGS) ./...
+	RUNVM_TEST_GUEST=$(CURDIR)/build/guest go tool gotestsum --format testname -- \
+		-race -tags privileged,vm,e2e -p 1 -timeout 40m $(TESTFLAGS) ./...
 
 # No root, no VM.
 unit: needs-build
@@ -73,6 +74,10 @@ unit: needs-build
 # Root, no VM (but real QEMU processes without a guest).
 privileged: needs
 	go test -race -tags privileged $(TESTFLAGS) ./...
+
+# The agent alone in a real VM.
+vm: needs all
+	RUNVM_TEST_GUEST=$(CURDIR)/build/guest go test -tags vm -count 1 $(TESTFLAGS) ./agent
 
 # Real VMs, through the command line and podman. TESTFLAGS="-run NAME" picks.
 e2e: needs all images

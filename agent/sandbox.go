@@ -92,7 +92,7 @@ func mountShare(share *agentproto.Share) error {
 	if !slices.Contains(shareTypes, share.GetType()) {
 		return fmt.Errorf("share of type %q: want one of %v", share.GetType(), shareTypes)
 	}
-	if err := os.MkdirAll(agentproto.SharedDir, 0o700); err != nil {
+	if err := os.MkdirAll(agentproto.SharedDir, 0o711); err != nil {
 		return err
 	}
 	data := strings.Join(share.GetOptions(), ",")

@@ -70,6 +70,9 @@ func Run(ctx context.Context, g *globals.Globals, id string, signal unix.Signal,
 		return nil
 	case !c.Shim.Alive(), errors.Is(err, agentclient.ErrNotFound):
 		return container.ErrNotRunning
+	case errors.Is(err, agentclient.ErrUnavailable) && c.Shim.Wait(ctx) == nil:
+		// The sandbox was being taken down.
+		return container.ErrNotRunning
 	case signal == unix.SIGKILL:
 		// The guest does not answer. Its monitor takes the sandbox down when the shim goes.
 		if err := c.Shim.Signal(unix.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {

@@ -35,20 +35,40 @@ func observe(t *testing.T) host {
 	}
 }
 
-// assertSame fails the test if the host is not as it was. The kernel frees mounts and cgroups of a process that has just
+// assertSame fails the test if the host has something that it had not. The kernel frees mounts and cgroups of a process that has just
 // ended a moment later, so it looks for up to ten seconds.
 func (h host) assertSame(t *testing.T) {
 	t.Helper()
 	var diff string
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		if diff = cmp.Diff(h, observe(t)); diff == "" {
+		now := observe(t)
+		diff = cmp.Diff(host{}, host{
+			added(h.Processes, now.Processes), added(h.Mounts, now.Mounts), added(h.Links, now.Links),
+			added(h.Cgroups, now.Cgroups), added(h.State, now.State),
+		})
+		if diff == "" {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Errorf("something was left behind on the host (-before +after):\n%s", diff)
+			t.Errorf("something was left behind on the host (+):\n%s", diff)
 			return
 		}
 	}
+}
+
+// added returns what is in after more often than in before.
+func added(before, after []string) []string {
+	count := map[string]int{}
+	for _, s := range before {
+		count[s]++
+	}
+	var list []string
+	for _, s := range after {
+		if count[s]--; count[s] < 0 {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // processes lists every process whose program is runvm, QEMU or virtiofsd, by what /proc says it executes.
@@ -100,15 +120,24 @@ func links(t *testing.T) []string {
 	return list
 }
 
+// cgroups lists the directories in which containers' cgroups are made: those directly below the root or the tests' own
+// cgroup of any controller, and podman's. Other services of the host come and go elsewhere.
 func cgroups(t *testing.T) []string {
 	t.Helper()
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var list []string
-	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
+	err = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
 			return nil // a cgroup that went away meanwhile
 		}
-		// Engines keep their own parents (libpod_parent/conmon); only what belongs to a container counts.
-		if d.IsDir() && !strings.HasSuffix(path, "/libpod_parent") && !strings.HasSuffix(path, "/conmon") {
+		parent := strings.TrimPrefix(filepath.Dir(path), "/sys/fs/cgroup/")
+		_, inController, below := strings.Cut(parent, "/")
+		ours := below && strings.Contains(string(own), ":/"+inController+"\n") || !below && parent != "/sys/fs/cgroup"
+		// Engines keep their own parents; only what belongs to a container counts.
+		if ours && !strings.HasSuffix(path, "/libpod_parent") || strings.Contains(path, "/libpod-") {
 			list = append(list, path)
 		}
 		return nil

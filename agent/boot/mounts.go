@@ -40,7 +40,7 @@ type directory struct {
 var directories = []directory{
 	{"/run", 0o755},
 	{"/tmp", 0o777 | os.ModeSticky},
-	{"/run/runvm", 0o700},
+	{"/run/runvm", 0o711}, // root of a user namespace passes through it to its container's root
 }
 
 // node is a device that every guest has.

@@ -39,7 +39,7 @@ func (c *Container) Start() error {
 	}
 	switch status {
 	case libcontainer.Created:
-		return c.lc.Exec()
+		return whenExecuted(c.Init.Pid, c.lc.Exec)
 	case libcontainer.Stopped:
 		return state("cannot start a container that has stopped")
 	case libcontainer.Running:
