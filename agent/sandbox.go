@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/runvm/runvm/agent/inodes"
 	"github.com/runvm/runvm/agentproto"
 )
 
@@ -71,9 +72,19 @@ func (s *Server) ConfigureSandbox(
 			return nil, toStatus(err)
 		}
 		s.shared = true
+		if share.GetMaxInodes() > 0 {
+			go guardInodes(share.GetMaxInodes())
+		}
 	}
 	s.configured = true
 	return &agentproto.ConfigureSandboxResponse{}, nil
+}
+
+// guardInodes runs as long as the guest. Its failure costs nothing but the bound.
+func guardInodes(limit uint64) {
+	if err := inodes.Guard(context.Background(), limit); err != nil {
+		fmt.Fprintln(os.Stderr, "runvm-agent: bound the inode cache:", err)
+	}
 }
 
 func setClock(unixNano int64) error {

@@ -313,9 +313,10 @@ func (x *ConfigureSandboxRequest) GetShare() *Share {
 // Share is the one host directory of a VM. The agent mounts it at /run/runvm/shared.
 type Share struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`       // "virtiofs" or "9p"
-	Tag           string                 `protobuf:"bytes,2,opt,name=tag,proto3" json:"tag,omitempty"`         // the device's mount tag
-	Options       []string               `protobuf:"bytes,3,rep,name=options,proto3" json:"options,omitempty"` // mount options, as after mount -o
+	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`                             // "virtiofs" or "9p"
+	Tag           string                 `protobuf:"bytes,2,opt,name=tag,proto3" json:"tag,omitempty"`                               // the device's mount tag
+	Options       []string               `protobuf:"bytes,3,rep,name=options,proto3" json:"options,omitempty"`                       // mount options, as after mount -o
+	MaxInodes     uint64                 `protobuf:"varint,4,opt,name=max_inodes,json=maxInodes,proto3" json:"max_inodes,omitempty"` // how many files the guest may remember at once; 0: no bound
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -369,6 +370,13 @@ func (x *Share) GetOptions() []string {
 		return x.Options
 	}
 	return nil
+}
+
+func (x *Share) GetMaxInodes() uint64 {
+	if x != nil {
+		return x.MaxInodes
+	}
+	return 0
 }
 
 type ConfigureSandboxResponse struct {
@@ -2775,11 +2783,13 @@ const file_agent_proto_rawDesc = "" +
 	"unixTimeNs\x12\x18\n" +
 	"\aentropy\x18\x03 \x01(\fR\aentropy\x12\x1a\n" +
 	"\bhostname\x18\x04 \x01(\tR\bhostname\x12+\n" +
-	"\x05share\x18\x05 \x01(\v2\x15.runvm.agent.v1.ShareR\x05share\"G\n" +
+	"\x05share\x18\x05 \x01(\v2\x15.runvm.agent.v1.ShareR\x05share\"f\n" +
 	"\x05Share\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x10\n" +
 	"\x03tag\x18\x02 \x01(\tR\x03tag\x12\x18\n" +
-	"\aoptions\x18\x03 \x03(\tR\aoptions\"\x1a\n" +
+	"\aoptions\x18\x03 \x03(\tR\aoptions\x12\x1d\n" +
+	"\n" +
+	"max_inodes\x18\x04 \x01(\x04R\tmaxInodes\"\x1a\n" +
 	"\x18ConfigureSandboxResponse\"\x97\x02\n" +
 	"\x17ConfigureNetworkRequest\x129\n" +
 	"\n" +

@@ -38,6 +38,8 @@ type Sandbox struct {
 	channel channel
 	agent   *agentclient.Client
 
+	maxFiles uint64 // that virtiofsd may have open
+
 	mu   sync.Mutex // guards what hot-plug changes
 	nics []*nic
 }
@@ -124,11 +126,34 @@ func (s *Sandbox) startDaemon() error {
 		return fmt.Errorf("virtiofsd's socket: %w", err)
 	}
 	defer socket.Close()
+	if s.maxFiles, err = raiseFileLimit(); err != nil {
+		return err
+	}
 	s.daemon, err = vmm.StartVirtiofsd(vmm.VirtiofsdOptions{
-		Binary: c.Virtiofsd, Rust: c.VirtiofsdRust, SharedDir: c.Dirs.Shared, Socket: socket,
+		RlimitNofile: s.maxFiles,
+		Binary:       c.Virtiofsd, Rust: c.VirtiofsdRust, SharedDir: c.Dirs.Shared, Socket: socket,
 		Cache: c.Cache, TimeoutSec: c.CacheTimeout, XattrEnabled: true, AnnounceSubmounts: true,
 	})
 	return err
+}
+
+// enoughFiles is what virtiofsd asks for by itself: one open file for each inode in the guest's cache.
+const enoughFiles = 1_000_000
+
+// raiseFileLimit makes the hard limit of open files at least enoughFiles, as far as this process may, and returns it.
+func raiseFileLimit() (uint64, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, os.NewSyscallError("getrlimit", err)
+	}
+	if limit.Max >= enoughFiles {
+		return limit.Max, nil
+	}
+	more := unix.Rlimit{Cur: enoughFiles, Max: enoughFiles}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &more); err == nil {
+		return more.Max, nil
+	}
+	return limit.Max, nil // without CAP_SYS_RESOURCE: the guest is told to remember fewer files
 }
 
 func (s *Sandbox) stopDaemon() error {

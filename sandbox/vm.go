@@ -52,7 +52,11 @@ func (s *Sandbox) cmdline(agentParameters []string) string {
 // share tells the agent what to mount.
 func (s *Sandbox) share() *agentproto.Share {
 	if s.config.Virtiofsd != "" {
-		return &agentproto.Share{Type: "virtiofs", Tag: shareTag}
+		share := &agentproto.Share{Type: "virtiofs", Tag: shareTag}
+		if s.maxFiles < enoughFiles {
+			share.MaxInodes = s.maxFiles * 3 / 4 // the daemon has other files open, and looks up while the guest drops
+		}
+		return share
 	}
 	return &agentproto.Share{
 		Type: "9p", Tag: shareTag,

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 export GOFLAGS=-mod=readonly
 max_lines=500
 # Tests have build tags of their own: each set is checked as it is compiled. The agent is built with the last one.
-tag_sets=("" privileged,vm e2e "seccomp,netgo,osusergo,runc_nocriu,grpcnotrace")
+tag_sets=("" "privileged,vm" e2e "seccomp,netgo,osusergo,runc_nocriu,grpcnotrace")
 failed=()
 
 # check NAME COMMAND...: runs the command and notes a failure.

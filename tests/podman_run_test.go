@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 )
 
 // TestPodmanExitCodes: podman derives 126 and 127 from the words of the runtime's errors.
@@ -216,6 +217,26 @@ func TestPodmanVolumes(t *testing.T) {
 	p.expect(0, "host", "run", "--rm", "--read-only", "-v", "data:/tmp/v", "busybox", "cat", "/tmp/v/kept")
 	if data, err := os.ReadFile(filepath.Join(dir, "out")); err != nil || string(data) != "guest\n" {
 		t.Errorf("%q, %v", data, err)
+	}
+}
+
+// TestPodmanXattr: extended attributes travel both ways.
+func TestPodmanXattr(t *testing.T) {
+	p := newPodman(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setxattr(file, "user.host", []byte("from host"), 0); err != nil {
+		t.Fatal(err)
+	}
+	p.expect(0, "from host", "run", "--rm", "--network", "none", "-v", dir+":/d", "debian", "sh", "-c",
+		"setfattr -n user.guest -v 'from guest' /d/file && getfattr --only-values -n user.host /d/file")
+	value := make([]byte, 64)
+	n, err := unix.Getxattr(file, "user.guest", value)
+	if err != nil || string(value[:n]) != "from guest" {
+		t.Errorf("user.guest is %q, %v", value[:max(n, 0)], err)
 	}
 }
 

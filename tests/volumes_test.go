@@ -5,6 +5,7 @@ package tests
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -174,6 +175,34 @@ func TestHostileLinks(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(volume, "mark")); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestManyFiles: a guest may look at more files than the host lets virtiofsd have open.
+func TestManyFiles(t *testing.T) {
+	const files = 50_000
+	r := newRuntime(t)
+	volume := t.TempDir()
+	for i := range files {
+		dir := filepath.Join(volume, strconv.Itoa(i/1000))
+		if i%1000 == 0 {
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f, err := os.Create(filepath.Join(dir, strconv.Itoa(i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = f.Close()
+	}
+	// -size makes find ask for each file's attributes, so that every inode gets into the guest's cache.
+	bundle := newBundle(t, []string{"sh", "-c", "find /data -type f -size -1 | wc -l"}, func(s *specs.Spec) {
+		s.Mounts = append(s.Mounts, bind(volume, "/data"))
+	})
+	got := r.run(t, "run", "--bundle", bundle, "c1")
+	if got.code != 0 || strings.TrimSpace(got.stdout) != strconv.Itoa(files) {
+		t.Errorf("the guest found %q of %d files: %s", got.stdout, files, tail(got.stderr))
 	}
 }
 

@@ -89,11 +89,11 @@ type owner struct {
 
 var owners = []owner{
 	{"github.com/digitalocean/go-qemu", "vmm", "QMP ends in vmm"},
-	{"github.com/vishvananda/netlink", "netns agent/network", "links of the host: netns; of the guest: agent/network"},
+	{"github.com/vishvananda/netlink", "netns agent/network agent/executor", "links of the host: netns; of the guest: agent/network; process events: agent/executor"},
 	{"github.com/urfave/cli", ". admin compat create delete globals kill start state", "flags end in the commands"},
 	{"google.golang.org/grpc", "agent agentclient agentproto", "gRPC ends in the two ends of the protocol"},
 	{
-		"github.com/opencontainers/runc", "agent/executor agent/cmd/... hooks",
+		"github.com/opencontainers/runc", "agent/executor/... agent/cmd/... hooks",
 		"libcontainer runs the guest's containers; on the host only its hooks are used",
 	},
 	{
