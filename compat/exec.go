@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strconv"
 	"time"
@@ -241,9 +240,7 @@ func (e *execution) startShim() error {
 }
 
 func (e *execution) startInGuest(ctx context.Context) error {
-	client, err := agentclient.Dial(ctx, func(ctx context.Context) (net.Conn, error) {
-		return monitor.DialAgent(ctx, monitor.At(e.container.Dir()))
-	})
+	client, err := monitor.Agent(ctx, monitor.At(e.container.Dir()))
 	if err != nil {
 		return err
 	}

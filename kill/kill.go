@@ -4,7 +4,6 @@ package kill
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"time"
 
@@ -85,9 +84,7 @@ func Run(ctx context.Context, g *globals.Globals, id string, signal unix.Signal,
 }
 
 func signalGuest(ctx context.Context, c *container.Container, signal unix.Signal, all bool) error {
-	client, err := agentclient.Dial(ctx, func(ctx context.Context) (net.Conn, error) {
-		return monitor.DialAgent(ctx, monitor.At(c.Dir()))
-	})
+	client, err := monitor.Agent(ctx, monitor.At(c.Dir()))
 	if err != nil {
 		return err
 	}

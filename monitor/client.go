@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/runvm/runvm/agentclient"
 	"github.com/runvm/runvm/container"
 	"github.com/runvm/runvm/internal/pidfd"
 	"github.com/runvm/runvm/internal/unixsock"
@@ -142,6 +143,11 @@ func send(ctx context.Context, s Sockets, r request) (*net.UnixConn, error) {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
+}
+
+// Agent connects to the agent of a running sandbox. The caller closes the client.
+func Agent(ctx context.Context, s Sockets) (*agentclient.Client, error) {
+	return agentclient.Dial(ctx, func(ctx context.Context) (net.Conn, error) { return DialAgent(ctx, s) })
 }
 
 // DialAgent opens a connection to the agent of a running sandbox.

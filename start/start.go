@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -76,9 +75,7 @@ func Run(ctx context.Context, g *globals.Globals, id string) error {
 }
 
 func startInGuest(ctx context.Context, c *container.Container) error {
-	client, err := agentclient.Dial(ctx, func(ctx context.Context) (net.Conn, error) {
-		return monitor.DialAgent(ctx, monitor.At(c.Dir()))
-	})
+	client, err := monitor.Agent(ctx, monitor.At(c.Dir()))
 	if err != nil {
 		return err
 	}
