@@ -87,7 +87,7 @@ func readStatus(c *net.UnixConn, deadline time.Time) error {
 	}
 	buf := make([]byte, 64<<10)
 	n, err := c.Read(buf)
-	if n == 0 || errors.Is(err, io.EOF) {
+	if err == nil && n == 0 || errors.Is(err, io.EOF) {
 		return errors.New("the container's shim ended before it was ready")
 	}
 	if err != nil {

@@ -1,0 +1,79 @@
+package compat
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/runvm/runvm/state"
+)
+
+func TestSetUser(t *testing.T) {
+	for in, want := range map[string]specs.User{
+		"": {UID: 5, GID: 6}, "1000": {UID: 1000, GID: 6}, "1:2": {UID: 1, GID: 2}, "4294967295:0": {UID: 1<<32 - 1},
+	} {
+		u := specs.User{UID: 5, GID: 6}
+		if err := setUser(&u, in); err != nil {
+			t.Errorf("%q: %v", in, err)
+		}
+		if diff := cmp.Diff(want, u); diff != "" {
+			t.Errorf("%q: %s", in, diff)
+		}
+	}
+	for _, in := range []string{"root", "1:", ":1", "-1", "1:2:3", "4294967296"} {
+		if err := setUser(&specs.User{}, in); err == nil {
+			t.Errorf("%q was accepted", in)
+		}
+	}
+}
+
+func TestAddCapabilities(t *testing.T) {
+	p := &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: []string{"CAP_KILL"}}}
+	addCapabilities(p, []string{"CAP_KILL", "CAP_SYS_TIME"})
+	both := []string{"CAP_KILL", "CAP_SYS_TIME"}
+	if diff := cmp.Diff(&specs.LinuxCapabilities{Bounding: both, Effective: both, Permitted: both}, p.Capabilities); diff != "" {
+		t.Error(diff)
+	}
+	p = &specs.Process{Capabilities: &specs.LinuxCapabilities{Inheritable: []string{"CAP_KILL"}}}
+	addCapabilities(p, []string{"CAP_KILL"})
+	if len(p.Capabilities.Ambient) != 1 {
+		t.Errorf("ambient %v: what can be inherited can be ambient", p.Capabilities.Ambient)
+	}
+	p = &specs.Process{}
+	addCapabilities(p, nil)
+	if p.Capabilities != nil {
+		t.Error("nothing was asked for")
+	}
+}
+
+func TestPrintList(t *testing.T) {
+	list := []state.View{{
+		Version: "1.0.2", ID: "c1", PID: 7, Status: "running", Bundle: "/b", Rootfs: "/b/rootfs", Owner: "root",
+		Created: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC),
+	}}
+	for name, tc := range map[string]struct {
+		format string
+		quiet  bool
+		want   string
+	}{
+		"table": {"table", false, "ID          PID         STATUS      BUNDLE      CREATED                          OWNER\n" +
+			"c1          7           running     /b          2026-01-02T03:04:05.000000006Z   root\n"},
+		"json": {"json", false, `[{"ociVersion":"1.0.2","id":"c1","pid":7,"status":"running","bundle":"/b","rootfs":"/b/rootfs",` +
+			`"created":"2026-01-02T03:04:05.000000006Z","owner":"root"}]` + "\n"},
+		"quiet": {"table", true, "c1\n"},
+	} {
+		var b bytes.Buffer
+		if err := printList(&b, list, tc.format, tc.quiet); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(tc.want, b.String()); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	if err := printList(&bytes.Buffer{}, list, "xml", false); err == nil || err.Error() != "invalid format option" {
+		t.Errorf("unknown format: %v", err)
+	}
+}
