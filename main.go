@@ -99,7 +99,8 @@ func newApp(g *globals.Globals) *cli.App {
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return err },
 		Commands: []*cli.Command{
 			create.Command(g), deletecmd.Command(g), compat.ExecCommand(g), kill.Command(g), compat.ListCommand(g),
-			compat.RunCommand(g), start.Command(g), state.Command(g),
+			compat.PauseCommand(g), compat.PsCommand(g), compat.ResumeCommand(g), compat.RunCommand(g), start.Command(g),
+			state.Command(g),
 			stage(monitor.Stage, func(c *cli.Context) error { return monitor.Main(c.Context, g.Logger) }),
 			stage(vmm.JailCommand, func(*cli.Context) error { return vmm.JailMain() }),
 			stage(shim.Stage, func(*cli.Context) error {

@@ -163,3 +163,72 @@ func TestStatusWhileBusy(t *testing.T) {
 		t.Errorf("list showed %v, want creating and created", seen)
 	}
 }
+
+// TestPause: a paused container does nothing, says so, and can be killed.
+func TestPause(t *testing.T) {
+	r := newRuntime(t)
+	bundle := newBundle(t, []string{"sh", "-c", "while :; do echo x >> /count; sleep 0.2; done"})
+	r.must(t, "run", "--detach", "--bundle", bundle, "c1")
+	count := func() int64 {
+		info, err := os.Stat(filepath.Join(bundle, "rootfs", "count"))
+		if err != nil {
+			return 0
+		}
+		return info.Size()
+	}
+	grows := func(within time.Duration) bool {
+		before := count()
+		for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+			if count() > before {
+				return true
+			}
+		}
+		return false
+	}
+	if !grows(time.Minute) {
+		t.Fatal("the process does nothing")
+	}
+	if got := r.run(t, "resume", "c1"); got.code != 1 || !strings.Contains(got.stderr, "container not paused") {
+		t.Errorf("resume of a running container: %+v", got)
+	}
+	r.must(t, "pause", "c1")
+	if status := r.status(t, "c1"); status != "paused" {
+		t.Errorf("status %q", status)
+	}
+	if grows(2 * time.Second) {
+		t.Error("a paused container goes on")
+	}
+	if got := r.run(t, "exec", "c1", "true"); got.code != 255 || !strings.Contains(got.stderr, "cannot exec in a paused container") {
+		t.Errorf("exec: %+v", got)
+	}
+	if got := r.run(t, "pause", "c1"); got.code != 1 || !strings.Contains(got.stderr, "container not running") {
+		t.Errorf("second pause: %+v", got)
+	}
+	r.must(t, "resume", "c1")
+	if !grows(time.Minute) {
+		t.Error("the process did not go on")
+	}
+	r.must(t, "pause", "c1")
+	r.must(t, "kill", "c1", "KILL")
+	r.waitFor(t, "c1", "stopped")
+}
+
+// TestPs lists the guest's processes.
+func TestPs(t *testing.T) {
+	r := newRuntime(t)
+	r.must(t, "run", "--detach", "--bundle", newBundle(t, []string{"sh", "-c", "sleep 1000 & wait"}), "c1")
+	var lines []string
+	for deadline := time.Now().Add(time.Minute); len(lines) != 3 && time.Now().Before(deadline); {
+		lines = strings.Split(strings.TrimSpace(r.must(t, "ps", "c1")), "\n")
+	}
+	if len(lines) != 3 || !strings.HasPrefix(lines[0], "UID") || !strings.HasSuffix(lines[2], "sleep 1000") {
+		t.Errorf("ps printed %q", lines)
+	}
+	var pids []int
+	if err := json.Unmarshal([]byte(r.must(t, "ps", "--format", "json", "c1")), &pids); err != nil || len(pids) != 2 {
+		t.Errorf("pids %v, %v", pids, err)
+	}
+	if got := r.run(t, "ps", "c1", "-o", "pid"); got.code != 1 || !strings.Contains(got.stderr, "not supported yet") {
+		t.Errorf("ps options: %+v", got)
+	}
+}

@@ -112,6 +112,11 @@ func TestPodmanLife(t *testing.T) {
 		}
 	})
 
+	p.must("pause", "c")
+	p.expect(0, "paused", "inspect", "--format", "{{.State.Status}}", "c")
+	p.must("unpause", "c")
+	p.expect(0, "vm-host", "exec", "c", "hostname")
+
 	p.must("stop", "--time", "30", "c")
 	p.expect(0, "5", "inspect", "--format", "{{.State.ExitCode}}", "c")
 	p.expect(0, "got TERM", "logs", "c")
@@ -304,4 +309,40 @@ func freePort(t *testing.T) int {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
+}
+
+// TestPodmanByName: with the drop-in that make install puts in place, podman knows the runtime by its name and reads its
+// errors.
+func TestPodmanByName(t *testing.T) {
+	newPodman(t)
+	prefix := t.TempDir()
+	if err := os.Mkdir(filepath.Join(prefix, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(runvmPath, filepath.Join(prefix, "bin", "runvm")); err != nil {
+		t.Fatal(err)
+	}
+	template, err := os.ReadFile("../dist/containers.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := filepath.Join(prefix, "containers.conf")
+	if err := os.WriteFile(conf, bytes.ReplaceAll(template, []byte("@PREFIX@"), []byte(prefix)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	byName := func(args ...string) result {
+		t.Helper()
+		args = append(append([]string{"CONTAINERS_CONF=" + conf, "podman"}, append(engine.flags(), "--runtime", "runvm")...), args...)
+		return command(t, "", "env", args...)
+	}
+	if got := byName("run", "--rm", "--network", "none", "busybox", "echo", "by name"); got.code != 0 || got.stdout != "by name\n" || got.stderr != "" {
+		t.Errorf("%+v", got)
+	}
+	got := byName("run", "--rm", "--network", "none", "busybox", "nosuchprogram")
+	if got.code != 127 || !strings.Contains(got.stderr, `exec: "nosuchprogram": executable file not found in $PATH`) {
+		t.Errorf("%+v", got)
+	}
+	if strings.Contains(got.stderr, `"level"`) {
+		t.Errorf("podman shows the log's JSON instead of its message: %s", got.stderr)
+	}
 }
