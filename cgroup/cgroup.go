@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"strings"
 
@@ -29,8 +30,12 @@ type Cgroup struct {
 	manager cgroups.Manager
 }
 
+// ErrInUse says that a cgroup has processes already: they are not ours to limit, and delete would kill them.
+var ErrInUse = errors.New("container's cgroup is not empty")
+
 // New makes the cgroup that path (linux.cgroupsPath; may be empty) names for container id, with limits, and moves its
-// first member into it (systemd makes no scope without one). The caller calls Destroy when a later step fails.
+// first member into it (systemd makes no scope without one). The caller calls Destroy, once the member has ended, when
+// this or a later step fails: what is returned beside an error may be there in part. ErrInUse: nothing was touched.
 func New(id, path string, systemd bool, r *specs.LinuxResources, o Overhead, pid int) (*Cgroup, error) {
 	config, err := newConfig(id, path, systemd)
 	if err != nil {
@@ -41,14 +46,31 @@ func New(id, path string, systemd bool, r *specs.LinuxResources, o Overhead, pid
 	if err != nil {
 		return nil, fmt.Errorf("host cgroup: %w", err)
 	}
+	if err := checkUnused(m.GetPaths()); err != nil {
+		return nil, err
+	}
 	c := &Cgroup{manager: m}
 	if err := m.Apply(pid); err != nil {
-		return nil, errors.Join(fmt.Errorf("make host cgroup: %w", err), c.Destroy())
+		return c, fmt.Errorf("make host cgroup: %w", err)
 	}
 	if err := m.Set(config.Resources); err != nil {
-		return nil, errors.Join(fmt.Errorf("set limits of host cgroup: %w", err), c.Destroy())
+		return c, fmt.Errorf("set limits of host cgroup: %w", err)
 	}
 	return c, nil
+}
+
+// checkUnused refuses cgroups that have processes, in any hierarchy.
+func checkUnused(paths map[string]string) error {
+	for _, path := range paths {
+		pids, err := cgroups.GetPids(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("look into host cgroup: %w", err)
+		}
+		if len(pids) > 0 {
+			return fmt.Errorf("%w: %d process(es) found in %s", ErrInUse, len(pids), path)
+		}
+	}
+	return nil
 }
 
 // Open finds a cgroup made before by what Paths returned.
@@ -79,6 +101,8 @@ func newConfig(id, path string, systemd bool) (*cgroups.Cgroup, error) {
 		c.Parent, c.ScopePrefix, c.Name = parts[0], parts[1], parts[2]
 	case path == "":
 		c.Name = id
+	case filepath.Clean("/"+path) == "/":
+		return nil, fmt.Errorf("cgroupsPath %q is the root cgroup, which belongs to the host", path)
 	default:
 		c.Path = filepath.Clean("/" + path)
 		if !filepath.IsAbs(path) {
@@ -113,7 +137,10 @@ func hostResources(r *specs.LinuxResources, o Overhead) *cgroups.Resources {
 			if period == 0 {
 				period = defaultPeriod
 			}
-			h.CpuQuota = *c.Quota + int64(o.CPUs*float64(period))
+			h.CpuQuota = *c.Quota
+			if more := int64(o.CPUs * float64(period)); *c.Quota < math.MaxInt64-more {
+				h.CpuQuota += more
+			}
 		}
 		h.CpusetCpus, h.CpusetMems, h.CPUIdle = c.Cpus, c.Mems, c.Idle
 	}
@@ -123,15 +150,23 @@ func hostResources(r *specs.LinuxResources, o Overhead) *cgroups.Resources {
 	return h
 }
 
+// Unlimited and everything above is no limit of memory, in bytes: engines write the largest number that they know, and
+// the kernel shows its own "no limit" as one just below 2^63.
+const Unlimited = 1 << 62
+
 // plus adds an overhead to a limit; nil means no limit was asked for and 0 or less that there is none.
 func plus(limit *int64, overhead int64) int64 {
 	if limit == nil {
 		return 0
 	}
-	if *limit <= 0 {
+	switch {
+	case *limit <= 0:
 		return *limit
+	case *limit >= Unlimited:
+		return -1
+	default:
+		return *limit + overhead
 	}
-	return *limit + overhead
 }
 
 // Paths locates the cgroup for Open: controller, or "" on cgroup v2, to an absolute directory.

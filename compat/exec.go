@@ -118,6 +118,9 @@ func runExec(c *cli.Context, g *globals.Globals) (int, error) {
 		return 0, err
 	}
 	if err := e.start(c.Context); err != nil {
+		if !e.container.Shim.Alive() {
+			return 0, errors.New("cannot exec in a stopped container")
+		}
 		return 0, err
 	}
 	if e.detach {

@@ -52,7 +52,7 @@ func freeze(ctx context.Context, g *globals.Globals, id string, frozen bool) err
 	if err != nil {
 		return err
 	}
-	unlock, err := c.Lock()
+	unlock, err := c.Lock(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -177,9 +178,9 @@ func (c *Container) Save() error {
 }
 
 // Lock waits for the container's lock, reads the record again and returns what gives the lock back. ErrNotExist: the
-// container was deleted meanwhile. The lock is on the directory itself, so that no lock file can be left behind or be
+// container was deleted meanwhile. When ctx ends the wait does, too. The lock is on the directory itself, so that no lock file can be left behind or be
 // unlinked under a waiter.
-func (c *Container) Lock() (unlock func(), err error) {
+func (c *Container) Lock(ctx context.Context) (unlock func(), err error) {
 	f, err := os.Open(string(c.dir))
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -187,10 +188,14 @@ func (c *Container) Lock() (unlock func(), err error) {
 		}
 		return nil, err
 	}
-	for {
-		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
-			break
-		}
+	locked := make(chan error, 1)
+	go func() { locked <- flock(f) }()
+	select {
+	case err = <-locked:
+	case <-ctx.Done():
+		// The goroutine keeps the file until the lock is free, and gives it back then.
+		go func() { <-locked; _ = f.Close() }()
+		return nil, fmt.Errorf("wait for another command on container %q: %w", c.ID, ctx.Err())
 	}
 	if err == nil {
 		err = c.stillThere(f)
@@ -202,6 +207,15 @@ func (c *Container) Lock() (unlock func(), err error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return func() { _ = f.Close() }, nil
+}
+
+// flock waits for an exclusive lock.
+func flock(f *os.File) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
 // stillThere checks that the locked directory is the one that the path names.

@@ -167,7 +167,7 @@ func TestLock(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			unlock, err := c.Lock()
+			unlock, err := c.Lock(t.Context())
 			if err != nil {
 				t.Error(err)
 				return
@@ -197,7 +197,7 @@ func TestLockOfDeleted(t *testing.T) {
 	if err := c.Remove(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stale.Lock(); !errors.Is(err, ErrNotExist) {
+	if _, err := stale.Lock(t.Context()); !errors.Is(err, ErrNotExist) {
 		t.Errorf("%v, want ErrNotExist", err)
 	}
 }

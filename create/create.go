@@ -79,7 +79,7 @@ func Run(ctx context.Context, g *globals.Globals, o Options) (_ *Result, err err
 		return nil, err
 	}
 	u.Push(c.container.Remove)
-	unlock, err := c.container.Lock()
+	unlock, err := c.container.Lock(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -117,6 +117,8 @@ func Run(ctx context.Context, g *globals.Globals, o Options) (_ *Result, err err
 	if err = c.attachShim(ctx); err != nil {
 		return nil, err
 	}
+	// First of all when something fails now: the monitor ends when its last container does.
+	u.Push(c.killShim)
 	if err = c.finish(); err != nil {
 		return nil, err
 	}

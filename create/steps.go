@@ -95,6 +95,7 @@ func (c *creation) makeCgroup() (err error) {
 		CPUs:        c.config.Cgroup.CPUOverhead,
 	}
 	ref := &c.container.Cgroup
+	// Beside an error it may be there in part: destroyCgroup removes it after the shim has left it.
 	c.cgroup, err = cgroup.New(c.ID, ref.Path, ref.Systemd, spec.Linux.Resources, overhead, c.shim.PID)
 	if err != nil {
 		return err
@@ -216,7 +217,7 @@ func (c *creation) attachShim(ctx context.Context) error {
 	return c.shim.Attach(ctx, agent, lifeline)
 }
 
-// finish hands out the terminal, completes the record and, last of all, writes the pid file.
+// finish hands out the terminal, completes the record and then writes the pid file, for which engines wait.
 func (c *creation) finish() error {
 	if c.console != nil && !c.Attached {
 		if err := c.console.Send(c.ConsoleSocket); err != nil {
@@ -232,8 +233,9 @@ func (c *creation) finish() error {
 	if err := c.container.Save(); err != nil {
 		return err
 	}
-	if err := c.monitor.Commit(); err != nil {
+	if err := WritePidFile(c.PidFile, c.shim.PID); err != nil {
 		return err
 	}
-	return WritePidFile(c.PidFile, c.shim.PID)
+	// Last of all: afterwards the monitor is no longer ours to wait for.
+	return c.monitor.Commit()
 }

@@ -8,7 +8,10 @@ import (
 	"runtime"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/runvm/runvm/bundle"
+	"github.com/runvm/runvm/cgroup"
 	"github.com/runvm/runvm/config"
 	"github.com/runvm/runvm/guest/image"
 	"github.com/runvm/runvm/sandbox"
@@ -113,11 +116,15 @@ func mount(s bundle.Share) sandbox.Mount {
 // memoryMiB sizes the VM: the configured minimum, or the container's limit with room for the guest's kernel, never
 // silently less.
 func memoryMiB(c config.VM, s bundle.Sizing) int {
-	if s.MemoryBytes <= 0 {
+	if s.MemoryBytes <= 0 || s.MemoryBytes >= cgroup.Unlimited {
 		return c.MemoryMiB
 	}
-	// A limit beyond what any host has is no size for a VM; the guest's cgroup still gets it.
-	limit := min((s.MemoryBytes+1<<20-1)>>20, 1<<20)
+	limit := (s.MemoryBytes + 1<<20 - 1) >> 20
+	// No container gets more than the host has, with runc neither; the guest's cgroup still has the limit asked for.
+	var host unix.Sysinfo_t
+	if err := unix.Sysinfo(&host); err == nil {
+		limit = min(limit, int64(host.Totalram)*int64(host.Unit)>>20)
+	}
 	return max(c.MemoryMiB, int(limit)+c.HeadroomMiB)
 }
 

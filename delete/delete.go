@@ -59,14 +59,22 @@ func Run(ctx context.Context, g *globals.Globals, id string, force bool) error {
 }
 
 func remove(ctx context.Context, g *globals.Globals, c *container.Container, force bool) error {
-	unlock, err := c.Lock()
+	// create holds the lock while it is at work, and need not come to an end by itself.
+	if c.Status() == container.Creating {
+		if !force {
+			return notStopped(c)
+		}
+		if err := endCreator(ctx, c); err != nil {
+			return err
+		}
+	}
+	unlock, err := c.Lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	status := c.Status()
-	if !force && status != container.Stopped && status != container.Created {
-		return fmt.Errorf("cannot delete container %s that is not stopped: %s", c.ID, status)
+	if status := c.Status(); !force && status != container.Stopped && status != container.Created {
+		return notStopped(c)
 	}
 	if err := endProcesses(ctx, c); err != nil {
 		return err
@@ -81,6 +89,22 @@ func remove(ctx context.Context, g *globals.Globals, c *container.Container, for
 	}
 	poststop(g, c)
 	return nil
+}
+
+func notStopped(c *container.Container) error {
+	return fmt.Errorf("cannot delete container %s that is not stopped: %s", c.ID, c.Status())
+}
+
+// endCreator tells a create at work to take back what it has done; one that does not is killed, and the rest is
+// delete's.
+func endCreator(ctx context.Context, c *container.Container) error {
+	if err := c.Creator.Signal(unix.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("end the create command of container %s: %w", c.ID, err)
+	}
+	if wait(ctx, c.Creator, monitor.StopTimeout) == nil {
+		return nil
+	}
+	return end(ctx, c.Creator, killTimeout)
 }
 
 // endProcesses ends shim, monitor and whatever else is in the container's cgroup, then removes the cgroup.

@@ -61,6 +61,9 @@ func Run(ctx context.Context, g *globals.Globals, id string, signal unix.Signal,
 	if s := c.Status(); s == container.Stopped || s == container.Creating {
 		return container.ErrNotRunning
 	}
+	if signal == 0 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	err = signalGuest(ctx, c, signal, all)

@@ -14,11 +14,11 @@ const (
 	signalRTMax = 64
 )
 
-// ParseSignal reads a signal as kill(1) and runc do: a number, or a name with or without SIG in any case; also
+// ParseSignal reads a signal as kill(1) and runc do: a number, 0 to ask whether there is a process, or a name with or without SIG in any case; also
 // RTMIN, RTMIN+n, RTMAX, RTMAX-n.
 func ParseSignal(s string) (unix.Signal, error) {
 	if n, err := strconv.Atoi(s); err == nil {
-		if n < 1 || n > signalRTMax {
+		if n < 0 || n > signalRTMax {
 			return 0, fmt.Errorf("unknown signal %q", s)
 		}
 		return unix.Signal(n), nil

@@ -245,16 +245,20 @@ var errVMEnded = errors.New("the virtual machine ended")
 
 // explain adds to an error of the boot what QEMU and the guest's console said.
 func (s *Sandbox) explain(err error) error {
+	// A lost connection is often the first that is seen of a QEMU that has ended.
 	select {
 	case <-s.vm.Done():
 		err = errors.Join(err, s.vm.Err())
-	default:
+	case <-time.After(endGrace):
 	}
 	if text := strings.TrimSpace(s.console.text()); text != "" {
 		err = fmt.Errorf("%w; the guest's console ends with: %q", err, text)
 	}
 	return err
 }
+
+// endGrace is how long an error of the boot waits for QEMU's own words.
+const endGrace = 500 * time.Millisecond
 
 // configure tells the agent what the guest must know before its first container.
 func (s *Sandbox) configure(ctx context.Context, state netns.State) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"time"
@@ -29,6 +30,9 @@ func Main(log *logrus.Logger) (int, error) {
 	}
 	defer control.Close()
 	c, err := readConfig(control)
+	if errors.Is(err, io.EOF) {
+		return 1, nil // whoever started us has given up, and has said why
+	}
 	if err != nil {
 		return 1, err
 	}

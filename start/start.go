@@ -45,7 +45,7 @@ func Run(ctx context.Context, g *globals.Globals, id string) error {
 	if err != nil {
 		return err
 	}
-	unlock, err := c.Lock()
+	unlock, err := c.Lock(ctx)
 	if err != nil {
 		return err
 	}
