@@ -61,7 +61,7 @@ var layers = []layer{
 	{"console", "", "a leaf: terminals of the runtime specification"},
 	{"container", "bundle", "the model knows no process and no VM"},
 	{"bundle", "", "a leaf: config.json in, a plan as plain data out"},
-	{"monitor", "sandbox container", "the long-lived process around one sandbox"},
+	{"monitor", "sandbox container agentclient", "the long-lived process around one sandbox, and the way through it to the agent"},
 	{"shim", "agentclient agentproto container", "the process of one container's process: talks to the agent and waits"},
 	{"sandbox", "vmm netns agentclient agentproto", "one VM with its network and agent as a unit; knows no records"},
 	{"vmm", "", "a leaf: plain data in, QEMU out; knows no OCI"},
