@@ -3,7 +3,7 @@
 set -euo pipefail
 
 build=(gcc libc6-dev libseccomp-dev make git ca-certificates protobuf-compiler dpkg-dev)
-run=(qemu-system-x86 podman conmon netavark aardvark-dns runc crun busybox-static debootstrap iproute2 iptables
+run=(qemu-system-x86 podman catatonit conmon netavark aardvark-dns runc crun busybox-static debootstrap iproute2 iptables
 	procps curl xz-utils e2fsprogs man-db shellcheck)
 case "${1:-}" in
 build) want=("${build[@]}") ;;
