@@ -85,7 +85,7 @@ func TestPodmanLife(t *testing.T) {
 		if len(lines) != 2 || !strings.Contains(lines[1], "trap") {
 			t.Errorf("podman top: %q", lines)
 		}
-		p.expect(0, "sleep", "top", "c", "ps", "-o", "pid,args")
+		p.expect(0, "sleep", "top", "c", "-o", "pid,args")
 	})
 	t.Run("stats", func(t *testing.T) {
 		out := p.must("stats", "--no-stream", "--format", "{{.MemUsage}}", "c")
