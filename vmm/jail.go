@@ -85,7 +85,7 @@ func Start(c Config, binary string, jail Jail) (*Process, error) {
 		Pdeathsig:  unix.SIGKILL,
 		Setsid:     true,
 	}
-	p, err := startProcess("QEMU", cmd)
+	p, err := startProcess("QEMU", cmd, 0)
 	_ = reportEnd.Close()
 	if err != nil {
 		return nil, err

@@ -3,11 +3,14 @@ package vmm
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process is a running QEMU or virtiofsd. One goroutine waits for it, whatever the callers do.
@@ -25,13 +28,21 @@ const outputGrace = 2 * time.Second
 // startProcess starts cmd with its output kept. The kernel sends a process its parent-death signal when the parent's
 // thread ends, prctl(2), and Go ends threads as it likes: so the starting goroutine keeps its thread until the process
 // has ended.
-func startProcess(name string, cmd *exec.Cmd) (*Process, error) {
+//
+// The process inherits securebits, see prctl(2), PR_SET_SECUREBITS; 0 leaves this program's own.
+func startProcess(name string, cmd *exec.Cmd, securebits int) (*Process, error) {
 	p := &Process{cmd: cmd, name: name, stderr: &tail{}, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = p.stderr, p.stderr, outputGrace
 	started := make(chan error)
 	go func() {
+		// Never unlocked with securebits of its own: the thread then ends with the goroutine.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+		if securebits == 0 {
+			defer runtime.UnlockOSThread()
+		} else if err := unix.Prctl(unix.PR_SET_SECUREBITS, uintptr(securebits), 0, 0, 0); err != nil {
+			started <- os.NewSyscallError("prctl PR_SET_SECUREBITS", err)
+			return
+		}
 		err := cmd.Start()
 		started <- err
 		if err != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 func TestProcessErr(t *testing.T) {
-	p, err := startProcess("QEMU", exec.Command("/bin/sh", "-c", "echo bad option >&2; exit 3"))
+	p, err := startProcess("QEMU", exec.Command("/bin/sh", "-c", "echo bad option >&2; exit 3"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,7 +21,7 @@ func TestProcessErr(t *testing.T) {
 }
 
 func TestProcessKill(t *testing.T) {
-	p, err := startProcess("QEMU", exec.Command("/bin/cat", "/dev/zero"))
+	p, err := startProcess("QEMU", exec.Command("/bin/cat", "/dev/zero"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestProcessKill(t *testing.T) {
 }
 
 func TestProcessSuccess(t *testing.T) {
-	p, err := startProcess("QEMU", exec.Command("/bin/true"))
+	p, err := startProcess("QEMU", exec.Command("/bin/true"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestProcessSuccess(t *testing.T) {
 }
 
 func TestProcessMissing(t *testing.T) {
-	if _, err := startProcess("QEMU", exec.Command("/nonexistent/qemu")); err == nil {
+	if _, err := startProcess("QEMU", exec.Command("/nonexistent/qemu"), 0); err == nil {
 		t.Error("no error for a missing program")
 	}
 }

@@ -28,6 +28,12 @@ type VirtiofsdOptions struct {
 	RlimitNofile      uint64 // open files; 0: this process's hard limit, a million at most
 }
 
+// noSetuidFixup is SECBIT_NO_SETUID_FIXUP of linux/securebits.h, capabilities(7). The daemon makes new files with the
+// effective uid of whoever makes them in the guest; with it the daemon keeps its capabilities then. What the guest's
+// process may do has been decided by the guest's kernel, CAP_DAC_OVERRIDE included, so the host's must not decide again
+// by that uid. The daemon in Rust keeps CAP_DAC_OVERRIDE by itself.
+const noSetuidFixup = 1 << 2
+
 // virtiofsdSocketFD is where the daemon inherits its socket.
 const virtiofsdSocketFD = firstFD
 
@@ -130,7 +136,7 @@ func StartVirtiofsd(o VirtiofsdOptions) (*Process, error) {
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{o.Socket}
 	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL, Setsid: true}
-	p, err := startProcess("virtiofsd", cmd)
+	p, err := startProcess("virtiofsd", cmd, noSetuidFixup)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, errors.Join(ErrNotFound, err)
 	}
