@@ -114,7 +114,8 @@ func addNeighbour(h *netlink.Handle, dev, ip string, mac net.HardwareAddr) error
 	})
 }
 
-// shape describes links and qdiscs, to compare a namespace before and after.
+// shape describes links and qdiscs, to compare a namespace before and after. The kernel sets IFF_RUNNING of a veth some
+// time after both ends are up (its link watch runs in a work queue), so that flag does not count.
 func (ns *testNS) shape(t *testing.T) []string {
 	t.Helper()
 	var lines []string
@@ -125,7 +126,7 @@ func (ns *testNS) shape(t *testing.T) []string {
 		}
 		for _, l := range links {
 			a := l.Attrs()
-			lines = append(lines, fmt.Sprint(a.Index, a.Name, a.Flags, a.MTU, a.HardwareAddr, a.Alias))
+			lines = append(lines, fmt.Sprint(a.Index, a.Name, a.Flags&^net.FlagRunning, a.MTU, a.HardwareAddr, a.Alias))
 			qdiscs, err := h.QdiscList(l)
 			if err != nil {
 				return err

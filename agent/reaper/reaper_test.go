@@ -12,10 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// orphan makes a process whose parent has ended, so that it is a child of this one, and returns its pid.
-func orphan(t *testing.T, script string) int {
+// orphan makes a process whose parent has ended, so that it is a child of this one, and returns its pid. The process
+// ends by itself once its parent has: were it quicker, the shell would reap it.
+func orphan(t *testing.T) int {
 	t.Helper()
-	cmd := exec.Command("/bin/sh", "-c", "("+script+") </dev/null >/dev/null 2>&1 & echo $!")
+	wait, release, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer wait.Close()
+	defer release.Close()
+	cmd := exec.Command("/bin/sh", "-c", "cat <&3 >/dev/null 2>&1 & echo $!")
+	cmd.ExtraFiles = []*os.File{wait}
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +74,7 @@ func TestReapsOrphansOnly(t *testing.T) {
 	go r.Run(stop)
 	// The known zombie comes first; the orphan behind it is found once that was waited for.
 	var pid int
-	if err := r.Start(func() (int, error) { pid = orphan(t, "sleep 0.05"); return 0, os.ErrInvalid }); err == nil {
+	if err := r.Start(func() (int, error) { pid = orphan(t); return 0, os.ErrInvalid }); err == nil {
 		t.Fatal("the error of a start was lost")
 	}
 	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != 5 {
@@ -84,7 +92,7 @@ func TestNothingIsReapedDuringStarts(t *testing.T) {
 	go r.Run(stop)
 	var pid int
 	_ = r.Start(func() (int, error) {
-		pid = orphan(t, "true")
+		pid = orphan(t)
 		zombified(t, pid)
 		r.reap()
 		if unix.Kill(pid, 0) != nil {
