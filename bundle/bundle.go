@@ -145,5 +145,5 @@ func ValidateProcess(p *specs.Process) error {
 	case len(p.Args) == 0:
 		return errors.New("args must not be empty")
 	}
-	return nil
+	return checkRlimits(p)
 }

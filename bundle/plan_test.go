@@ -118,7 +118,7 @@ func TestPlanRefuses(t *testing.T) {
 		"odd device": {device(specs.LinuxDevice{Path: "/dev/x", Type: "q"}), `has type "q"`},
 		"rdt":        {func(b *Bundle) { b.Spec.Linux.IntelRdt = &specs.LinuxIntelRdt{} }, "linux.intelRdt"},
 		"listener": {func(b *Bundle) {
-			b.Spec.Linux.Seccomp = &specs.LinuxSeccomp{ListenerPath: "/run/x.sock"}
+			b.Spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, ListenerPath: "/run/x.sock"}
 		}, "linux.seccomp.listenerPath /run/x.sock"},
 		"net devices": {func(b *Bundle) {
 			b.Spec.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}}

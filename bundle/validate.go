@@ -16,7 +16,7 @@ import (
 func (b *Bundle) Validate() error {
 	checks := []func(*specs.Spec) error{
 		checkVersion, checkSections, b.checkRootfs, checkNamespaces, checkUTS, checkPropagation, checkMounts,
-		checkHooks, checkSysctls,
+		checkHooks, checkSysctls, checkNames, checkSeccomp,
 	}
 	for _, check := range checks {
 		if err := check(b.Spec); err != nil {

@@ -3,6 +3,7 @@ package bundle
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -50,6 +51,30 @@ func TestValidate(t *testing.T) {
 			"mount field contains null byte"},
 		{"relative hook", func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "x"}}} },
 			`hook path "x" is not absolute`},
+		{"long hostname", func(s *specs.Spec) { s.Hostname = strings.Repeat("x", 65) }, "without a private UTS"},
+		{"long hostname of its own", func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: "uts"})
+			s.Hostname = strings.Repeat("x", 65)
+		}, "at most 64 bytes"},
+		{"rlimit", func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_FOO"}} },
+			"wrong rlimit value: RLIMIT_FOO"},
+		{"rlimit twice", func(s *specs.Spec) {
+			s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_CPU"}, {Type: "RLIMIT_CPU"}}
+		}, "RLIMIT_CPU is given twice"},
+		{"soft rlimit", func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_AS", Soft: 2, Hard: 1}} },
+			"exceeds the hard one"},
+		{"every rlimit", func(s *specs.Spec) {
+			for name := range strings.FieldsSeq(rlimits) {
+				s.Process.Rlimits = append(s.Process.Rlimits, specs.POSIXRlimit{Type: name, Soft: 1, Hard: 1})
+			}
+		}, ""},
+		{"seccomp action", func(s *specs.Spec) { s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: "SCMP_ACT_FOO"} },
+			"string SCMP_ACT_FOO is not a valid action for seccomp"},
+		{"seccomp operator", func(s *specs.Spec) {
+			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{
+				{Action: specs.ActErrno, Args: []specs.LinuxSeccompArg{{Op: "?"}}},
+			}}
+		}, "string ? is not a valid operator for seccomp"},
 		{"hostname sysctl", func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: "uts"})
 			s.Linux.Sysctl = map[string]string{"kernel/hostname": "x"}
