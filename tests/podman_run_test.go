@@ -131,7 +131,8 @@ func TestPodmanLife(t *testing.T) {
 // TestPodmanTerminal uses a real pty: size, resize, echo and both directions.
 func TestPodmanTerminal(t *testing.T) {
 	newPodman(t)
-	script := "stty size; read line; echo got:$line; stty size; exit 4"
+	// The new size travels through podman, conmon and the shim on its own way, not in order with the input.
+	script := "stty size; read line; echo got:$line; until [ \"$(stty size)\" = '44 122' ]; do sleep 0.2; done; echo resized; exit 4"
 	cmd := exec.Command("podman", append(engine.flags(), "run", "--rm", "-it", "--network", "none", "busybox", "sh", "-c", script)...)
 	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 33, Cols: 101})
 	if err != nil {
@@ -157,14 +158,12 @@ func TestPodmanTerminal(t *testing.T) {
 	if err := pty.Setsize(terminal, &pty.Winsize{Rows: 44, Cols: 122}); err != nil {
 		t.Fatal(err)
 	}
-	// The new size travels through podman, conmon and the shim on its own way, not in order with the input.
-	time.Sleep(3 * time.Second)
 	if _, err := terminal.Write([]byte("typed\n")); err != nil {
 		t.Fatal(err)
 	}
 	await("typed\r\n")
 	await("got:typed\r\n")
-	await("44 122\r\n")
+	await("resized\r\n")
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 4 {
 		t.Errorf("ended with %v, want code 4", err)
 	}
