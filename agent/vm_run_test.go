@@ -83,30 +83,7 @@ func TestGuest(t *testing.T) {
 		s.Process.Cwd = "/bin/sh"
 		t.Logf("cwd: %v", g.create(t, "bad", s))
 	})
-	t.Run("signal", func(t *testing.T) {
-		if err := g.create(t, "s", spec("sh", "-c", "echo; exec sleep 100")); err != nil {
-			t.Fatal(err)
-		}
-		g.start(t, "s")
-		defer g.remove(t, "s")
-		p := &agentproto.Process{ContainerId: "s"}
-		out, err := g.client.Agent().ReadOutput(t.Context(), &agentproto.ReadOutputRequest{Process: p})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := out.Recv(); err != nil { // the program runs
-			t.Fatal(err)
-		}
-		for _, signal := range []uint32{15, 9} { // TERM is dropped: nobody handles it in PID 1
-			if _, err := g.client.Agent().SignalProcess(t.Context(), &agentproto.SignalProcessRequest{Process: p, Signal: signal}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		exit, err := g.client.Agent().WaitProcess(t.Context(), &agentproto.WaitProcessRequest{Process: p})
-		if err != nil || exit.GetCode() != 137 {
-			t.Errorf("exit %v, err %v", exit, err)
-		}
-	})
+	t.Run("signals at once", g.testEarlySignals)
 	t.Run("exec", g.testExecs)
 	t.Run("on demand", func(t *testing.T) {
 		s := spec("sh", "-c", "mount -t overlay o -o lowerdir=/bin:/etc /tmp && ls /tmp/busybox")
@@ -130,6 +107,28 @@ func TestGuest(t *testing.T) {
 	t.Run("terminal", g.testTerminal)
 	t.Run("oom", g.testOOM)
 	t.Run("throughput", g.testThroughput)
+}
+
+// A signal right after start meets the user's program: process 1 drops a TERM that it does not handle, and obeys KILL.
+func (g *guest) testEarlySignals(t *testing.T) {
+	for i := range 20 {
+		id := fmt.Sprint("s", i)
+		if err := g.create(t, id, spec("sleep", "1000")); err != nil {
+			t.Fatal(err)
+		}
+		g.start(t, id)
+		p := &agentproto.Process{ContainerId: id}
+		for _, signal := range []uint32{15, 9} {
+			if _, err := g.client.Agent().SignalProcess(t.Context(), &agentproto.SignalProcessRequest{Process: p, Signal: signal}); err != nil {
+				t.Error(err)
+			}
+		}
+		exit, err := g.client.Agent().WaitProcess(t.Context(), &agentproto.WaitProcessRequest{Process: p})
+		if err != nil || exit.GetCode() != 137 {
+			t.Errorf("exit %v, err %v", exit, err)
+		}
+		g.remove(t, id)
+	}
 }
 
 func (g *guest) testExecs(t *testing.T) {

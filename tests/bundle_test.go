@@ -112,13 +112,14 @@ func TestLifeCycle(t *testing.T) {
 	r.must(t, "delete", "--force", "c1")
 }
 
-// TestSignals holds a process 1 to what Linux does: it ignores a TERM that it has no handler for, gets every signal that
-// it has a handler for, and obeys KILL.
+// TestSignals holds a process 1 to what Linux does: it ignores a TERM that it has no handler for, at any time after
+// start, gets every signal that it has a handler for, and obeys KILL.
 func TestSignals(t *testing.T) {
 	r := newRuntime(t)
 	script := "trap 'echo rt >> /got' 35; trap 'echo usr1 >> /got' USR1; echo ready >> /got; while :; do sleep 1 & wait $!; done"
 	bundle := newBundle(t, []string{"sh", "-c", script})
 	r.must(t, "run", "--detach", "--bundle", bundle, "c1")
+	r.must(t, "kill", "c1", "TERM")
 	got := func(want string) {
 		t.Helper()
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
