@@ -172,32 +172,45 @@ func TestPodmanTerminal(t *testing.T) {
 // TestPodmanOptions: what the flags of run ask for holds in the guest.
 func TestPodmanOptions(t *testing.T) {
 	p := newPodman(t)
-	for name, tc := range map[string]struct {
-		args []string
-		want string
-	}{
-		"user":      {[]string{"--user", "1000:2000", "busybox", "id"}, "uid=1000(user) gid=2000(extra)"},
-		"read-only": {[]string{"--read-only", "busybox", "sh", "-c", "touch /x 2>&1; touch /tmp/y && echo tmp-writable"}, "tmp-writable"},
-		"memory":    {[]string{"--memory", "200m", "busybox", "cat", "/sys/fs/cgroup/memory.max"}, "209715200"},
-		"cpus":      {[]string{"--cpus", "1.5", "busybox", "cat", "/sys/fs/cgroup/cpu.max"}, "150000 100000"},
-		"vcpus":     {[]string{"--cpus", "2", "busybox", "nproc"}, "2"},
-		"pids":      {[]string{"--pids-limit", "77", "busybox", "cat", "/sys/fs/cgroup/pids.max"}, "77"},
-		"cap-drop":  {[]string{"--cap-drop", "all", "busybox", "grep", "CapEff", "/proc/self/status"}, "CapEff:\t0000000000000000"},
-		"cap-add":   {[]string{"--cap-add", "SYS_TIME", "busybox", "chown", "1:1", "/tmp"}, ""},
-		"seccomp":   {[]string{"busybox", "grep", "Seccomp:", "/proc/self/status"}, "Seccomp:\t2"},
-		"hostname":  {[]string{"--hostname", "named", "busybox", "hostname"}, "named"},
-		"dns":       {[]string{"--dns", "192.0.2.53", "busybox", "cat", "/etc/resolv.conf"}, "nameserver 192.0.2.53"},
-		"add-host":  {[]string{"--add-host", "peer:192.0.2.7", "busybox", "cat", "/etc/hosts"}, "192.0.2.7\tpeer"},
-		"shm-size":  {[]string{"--shm-size", "3m", "busybox", "df", "-k", "/dev/shm"}, "3072"},
-		"tmpfs":     {[]string{"--tmpfs", "/scratch:size=2m", "busybox", "df", "-k", "/scratch"}, "2048"},
-		"ulimit":    {[]string{"--ulimit", "nofile=4000:4000", "busybox", "sh", "-c", "ulimit -n"}, "4000"},
-		"sysctl":    {[]string{"--sysctl", "net.ipv4.ip_forward=1", "busybox", "cat", "/proc/sys/net/ipv4/ip_forward"}, "1"},
-		"workdir":   {[]string{"--workdir", "/etc", "busybox", "pwd"}, "/etc"},
-		"default":   {[]string{"busybox", "sh", "-c", "ulimit -n; ls -ld /dev/stdout >/dev/null && echo dev"}, "dev"},
+	type check struct{ flags, command, want string }
+	for name, checks := range map[string]map[string]check{
+		"root": {
+			"memory":   {"--memory 200m", "cat /sys/fs/cgroup/memory.max", "209715200"},
+			"cpus":     {"--cpus 1.5", "cat /sys/fs/cgroup/cpu.max", "150000 100000"},
+			"vcpus":    {"", "nproc", "2"},
+			"pids":     {"--pids-limit 77", "cat /sys/fs/cgroup/pids.max", "77"},
+			"cap-add":  {"--cap-add SYS_TIME", "grep CapEff /proc/self/status", "CapEff:\t00000000820405fb"},
+			"seccomp":  {"", "grep Seccomp: /proc/self/status", "Seccomp:\t2"},
+			"hostname": {"--hostname named", "hostname", "named"},
+			"dns":      {"--dns 192.0.2.53", "cat /etc/resolv.conf", "nameserver 192.0.2.53"},
+			"add-host": {"--add-host peer:192.0.2.7", "cat /etc/hosts", "192.0.2.7\tpeer"},
+			"shm-size": {"--shm-size 3m", "df -k /dev/shm", " 3072 "},
+			"tmpfs":    {"--tmpfs /scratch:size=2m", "df -k /scratch", " 2048 "},
+			"ulimit":   {"--ulimit nofile=4000:4000", "ulimit -n", "4000"},
+			"sysctl":   {"--sysctl net.ipv4.ip_forward=1", "cat /proc/sys/net/ipv4/ip_forward", "1"},
+			"workdir":  {"--workdir /etc", "pwd", "/etc"},
+			"dev":      {"", "ls -ld /dev/stdout", "/dev/stdout ->"},
+		},
+		"user": {
+			"user":      {"--user 1000:2000", "id", "uid=1000(user) gid=2000(extra)"},
+			"read-only": {"--read-only", "touch /x 2>&1; touch /tmp/y && echo tmp-writable", "tmp-writable"},
+			"refused":   {"", "touch /home/user/x", "Read-only file system"},
+			"cap-drop":  {"--cap-drop all", "grep CapEff /proc/self/status", "CapEff:\t0000000000000000"},
+		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			p.expect(0, tc.want, append([]string{"run", "--rm"}, tc.args...)...)
-		})
+		// One container for all: each of its commands writes between two marks.
+		args, script := []string{"run", "--rm"}, ""
+		for name, c := range checks {
+			args = append(args, strings.Fields(c.flags)...)
+			script += fmt.Sprintf("echo '<%s>'; { %s; } 2>&1; echo '</%s>'\n", name, c.command, name)
+		}
+		out := p.must(append(args, "busybox", "sh", "-c", script)...)
+		for check, c := range checks {
+			_, rest, _ := strings.Cut(out, "<"+check+">\n")
+			if got, _, complete := strings.Cut(rest, "</"+check+">"); !complete || !strings.Contains(got, c.want) {
+				t.Errorf("%s %s: %s printed %q, want %q", name, c.flags, c.command, got, c.want)
+			}
+		}
 	}
 	t.Run("host network is refused", func(t *testing.T) {
 		r := p.run("run", "--rm", "--network", "host", "busybox", "true")
