@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -38,6 +39,8 @@ type Server struct {
 	mu         sync.Mutex
 	configured bool
 	shared     bool // the share is mounted
+
+	relaysDNS atomic.Bool
 }
 
 // New returns a server.

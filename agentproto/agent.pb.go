@@ -73,7 +73,7 @@ func (x ReadOutputRequest_Stream) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReadOutputRequest_Stream.Descriptor instead.
 func (ReadOutputRequest_Stream) EnumDescriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{27, 0}
+	return file_agent_proto_rawDescGZIP(), []int{29, 0}
 }
 
 type Event_Kind int32
@@ -119,7 +119,7 @@ func (x Event_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Event_Kind.Descriptor instead.
 func (Event_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{45, 0}
+	return file_agent_proto_rawDescGZIP(), []int{47, 0}
 }
 
 type GetHelloRequest struct {
@@ -1099,6 +1099,118 @@ func (*RemoveInterfaceResponse) Descriptor() ([]byte, []int) {
 	return file_agent_proto_rawDescGZIP(), []int{13}
 }
 
+type DNSQuery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`          // chosen by the agent, unique in the call; 0 in the first message
+	Tcp           bool                   `protobuf:"varint,2,opt,name=tcp,proto3" json:"tcp,omitempty"`        // asked over TCP, otherwise over UDP
+	Message       []byte                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"` // as on the wire, without TCP's length prefix; at most 65535 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DNSQuery) Reset() {
+	*x = DNSQuery{}
+	mi := &file_agent_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DNSQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DNSQuery) ProtoMessage() {}
+
+func (x *DNSQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DNSQuery.ProtoReflect.Descriptor instead.
+func (*DNSQuery) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DNSQuery) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *DNSQuery) GetTcp() bool {
+	if x != nil {
+		return x.Tcp
+	}
+	return false
+}
+
+func (x *DNSQuery) GetMessage() []byte {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+type DNSAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`          // of the query
+	Message       []byte                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"` // as on the wire, without TCP's length prefix; empty: the server did not answer
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DNSAnswer) Reset() {
+	*x = DNSAnswer{}
+	mi := &file_agent_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DNSAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DNSAnswer) ProtoMessage() {}
+
+func (x *DNSAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DNSAnswer.ProtoReflect.Descriptor instead.
+func (*DNSAnswer) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *DNSAnswer) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *DNSAnswer) GetMessage() []byte {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
 type CreateContainerRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ContainerId   string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
@@ -1115,7 +1227,7 @@ type CreateContainerRequest struct {
 
 func (x *CreateContainerRequest) Reset() {
 	*x = CreateContainerRequest{}
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1127,7 +1239,7 @@ func (x *CreateContainerRequest) String() string {
 func (*CreateContainerRequest) ProtoMessage() {}
 
 func (x *CreateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1140,7 +1252,7 @@ func (x *CreateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerRequest.ProtoReflect.Descriptor instead.
 func (*CreateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateContainerRequest) GetContainerId() string {
@@ -1208,7 +1320,7 @@ type CreateContainerResponse struct {
 
 func (x *CreateContainerResponse) Reset() {
 	*x = CreateContainerResponse{}
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1332,7 @@ func (x *CreateContainerResponse) String() string {
 func (*CreateContainerResponse) ProtoMessage() {}
 
 func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1345,7 @@ func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerResponse.ProtoReflect.Descriptor instead.
 func (*CreateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateContainerResponse) GetPid() uint32 {
@@ -1252,7 +1364,7 @@ type StartContainerRequest struct {
 
 func (x *StartContainerRequest) Reset() {
 	*x = StartContainerRequest{}
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1376,7 @@ func (x *StartContainerRequest) String() string {
 func (*StartContainerRequest) ProtoMessage() {}
 
 func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1389,7 @@ func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerRequest.ProtoReflect.Descriptor instead.
 func (*StartContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StartContainerRequest) GetContainerId() string {
@@ -1295,7 +1407,7 @@ type StartContainerResponse struct {
 
 func (x *StartContainerResponse) Reset() {
 	*x = StartContainerResponse{}
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1307,7 +1419,7 @@ func (x *StartContainerResponse) String() string {
 func (*StartContainerResponse) ProtoMessage() {}
 
 func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1320,7 +1432,7 @@ func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerResponse.ProtoReflect.Descriptor instead.
 func (*StartContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_proto_rawDescGZIP(), []int{19}
 }
 
 type ExecProcessRequest struct {
@@ -1339,7 +1451,7 @@ type ExecProcessRequest struct {
 
 func (x *ExecProcessRequest) Reset() {
 	*x = ExecProcessRequest{}
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1351,7 +1463,7 @@ func (x *ExecProcessRequest) String() string {
 func (*ExecProcessRequest) ProtoMessage() {}
 
 func (x *ExecProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1364,7 +1476,7 @@ func (x *ExecProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecProcessRequest.ProtoReflect.Descriptor instead.
 func (*ExecProcessRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ExecProcessRequest) GetContainerId() string {
@@ -1432,7 +1544,7 @@ type ExecProcessResponse struct {
 
 func (x *ExecProcessResponse) Reset() {
 	*x = ExecProcessResponse{}
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1556,7 @@ func (x *ExecProcessResponse) String() string {
 func (*ExecProcessResponse) ProtoMessage() {}
 
 func (x *ExecProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1569,7 @@ func (x *ExecProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecProcessResponse.ProtoReflect.Descriptor instead.
 func (*ExecProcessResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ExecProcessResponse) GetPid() uint32 {
@@ -1478,7 +1590,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1490,7 +1602,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1503,7 +1615,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Process) GetContainerId() string {
@@ -1531,7 +1643,7 @@ type SignalProcessRequest struct {
 
 func (x *SignalProcessRequest) Reset() {
 	*x = SignalProcessRequest{}
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +1655,7 @@ func (x *SignalProcessRequest) String() string {
 func (*SignalProcessRequest) ProtoMessage() {}
 
 func (x *SignalProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,7 +1668,7 @@ func (x *SignalProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalProcessRequest.ProtoReflect.Descriptor instead.
 func (*SignalProcessRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SignalProcessRequest) GetProcess() *Process {
@@ -1588,7 +1700,7 @@ type SignalProcessResponse struct {
 
 func (x *SignalProcessResponse) Reset() {
 	*x = SignalProcessResponse{}
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1600,7 +1712,7 @@ func (x *SignalProcessResponse) String() string {
 func (*SignalProcessResponse) ProtoMessage() {}
 
 func (x *SignalProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1613,7 +1725,7 @@ func (x *SignalProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalProcessResponse.ProtoReflect.Descriptor instead.
 func (*SignalProcessResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_proto_rawDescGZIP(), []int{24}
 }
 
 type DeleteContainerRequest struct {
@@ -1625,7 +1737,7 @@ type DeleteContainerRequest struct {
 
 func (x *DeleteContainerRequest) Reset() {
 	*x = DeleteContainerRequest{}
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1749,7 @@ func (x *DeleteContainerRequest) String() string {
 func (*DeleteContainerRequest) ProtoMessage() {}
 
 func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1762,7 @@ func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerRequest.ProtoReflect.Descriptor instead.
 func (*DeleteContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DeleteContainerRequest) GetContainerId() string {
@@ -1668,7 +1780,7 @@ type DeleteContainerResponse struct {
 
 func (x *DeleteContainerResponse) Reset() {
 	*x = DeleteContainerResponse{}
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1792,7 @@ func (x *DeleteContainerResponse) String() string {
 func (*DeleteContainerResponse) ProtoMessage() {}
 
 func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1805,7 @@ func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerResponse.ProtoReflect.Descriptor instead.
 func (*DeleteContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_proto_rawDescGZIP(), []int{26}
 }
 
 type StdinChunk struct {
@@ -1706,7 +1818,7 @@ type StdinChunk struct {
 
 func (x *StdinChunk) Reset() {
 	*x = StdinChunk{}
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1830,7 @@ func (x *StdinChunk) String() string {
 func (*StdinChunk) ProtoMessage() {}
 
 func (x *StdinChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1843,7 @@ func (x *StdinChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StdinChunk.ProtoReflect.Descriptor instead.
 func (*StdinChunk) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StdinChunk) GetProcess() *Process {
@@ -1757,7 +1869,7 @@ type WriteStdinResponse struct {
 
 func (x *WriteStdinResponse) Reset() {
 	*x = WriteStdinResponse{}
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1881,7 @@ func (x *WriteStdinResponse) String() string {
 func (*WriteStdinResponse) ProtoMessage() {}
 
 func (x *WriteStdinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1894,7 @@ func (x *WriteStdinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteStdinResponse.ProtoReflect.Descriptor instead.
 func (*WriteStdinResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WriteStdinResponse) GetBytes() uint64 {
@@ -1802,7 +1914,7 @@ type ReadOutputRequest struct {
 
 func (x *ReadOutputRequest) Reset() {
 	*x = ReadOutputRequest{}
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +1926,7 @@ func (x *ReadOutputRequest) String() string {
 func (*ReadOutputRequest) ProtoMessage() {}
 
 func (x *ReadOutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +1939,7 @@ func (x *ReadOutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadOutputRequest.ProtoReflect.Descriptor instead.
 func (*ReadOutputRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReadOutputRequest) GetProcess() *Process {
@@ -1853,7 +1965,7 @@ type OutputChunk struct {
 
 func (x *OutputChunk) Reset() {
 	*x = OutputChunk{}
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +1977,7 @@ func (x *OutputChunk) String() string {
 func (*OutputChunk) ProtoMessage() {}
 
 func (x *OutputChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +1990,7 @@ func (x *OutputChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputChunk.ProtoReflect.Descriptor instead.
 func (*OutputChunk) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *OutputChunk) GetData() []byte {
@@ -1897,7 +2009,7 @@ type WaitProcessRequest struct {
 
 func (x *WaitProcessRequest) Reset() {
 	*x = WaitProcessRequest{}
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +2021,7 @@ func (x *WaitProcessRequest) String() string {
 func (*WaitProcessRequest) ProtoMessage() {}
 
 func (x *WaitProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +2034,7 @@ func (x *WaitProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitProcessRequest.ProtoReflect.Descriptor instead.
 func (*WaitProcessRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WaitProcessRequest) GetProcess() *Process {
@@ -1943,7 +2055,7 @@ type ExitStatus struct {
 
 func (x *ExitStatus) Reset() {
 	*x = ExitStatus{}
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1955,7 +2067,7 @@ func (x *ExitStatus) String() string {
 func (*ExitStatus) ProtoMessage() {}
 
 func (x *ExitStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1968,7 +2080,7 @@ func (x *ExitStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExitStatus.ProtoReflect.Descriptor instead.
 func (*ExitStatus) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExitStatus) GetCode() uint32 {
@@ -2003,7 +2115,7 @@ type ResizeTerminalRequest struct {
 
 func (x *ResizeTerminalRequest) Reset() {
 	*x = ResizeTerminalRequest{}
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2127,7 @@ func (x *ResizeTerminalRequest) String() string {
 func (*ResizeTerminalRequest) ProtoMessage() {}
 
 func (x *ResizeTerminalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2140,7 @@ func (x *ResizeTerminalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTerminalRequest.ProtoReflect.Descriptor instead.
 func (*ResizeTerminalRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ResizeTerminalRequest) GetProcess() *Process {
@@ -2060,7 +2172,7 @@ type ResizeTerminalResponse struct {
 
 func (x *ResizeTerminalResponse) Reset() {
 	*x = ResizeTerminalResponse{}
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2072,7 +2184,7 @@ func (x *ResizeTerminalResponse) String() string {
 func (*ResizeTerminalResponse) ProtoMessage() {}
 
 func (x *ResizeTerminalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2085,7 +2197,7 @@ func (x *ResizeTerminalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTerminalResponse.ProtoReflect.Descriptor instead.
 func (*ResizeTerminalResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_proto_rawDescGZIP(), []int{34}
 }
 
 type ListProcessesRequest struct {
@@ -2097,7 +2209,7 @@ type ListProcessesRequest struct {
 
 func (x *ListProcessesRequest) Reset() {
 	*x = ListProcessesRequest{}
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2109,7 +2221,7 @@ func (x *ListProcessesRequest) String() string {
 func (*ListProcessesRequest) ProtoMessage() {}
 
 func (x *ListProcessesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2122,7 +2234,7 @@ func (x *ListProcessesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProcessesRequest.ProtoReflect.Descriptor instead.
 func (*ListProcessesRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListProcessesRequest) GetContainerId() string {
@@ -2141,7 +2253,7 @@ type ListProcessesResponse struct {
 
 func (x *ListProcessesResponse) Reset() {
 	*x = ListProcessesResponse{}
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2153,7 +2265,7 @@ func (x *ListProcessesResponse) String() string {
 func (*ListProcessesResponse) ProtoMessage() {}
 
 func (x *ListProcessesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2166,7 +2278,7 @@ func (x *ListProcessesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProcessesResponse.ProtoReflect.Descriptor instead.
 func (*ListProcessesResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListProcessesResponse) GetProcesses() []*GuestProcess {
@@ -2191,7 +2303,7 @@ type GuestProcess struct {
 
 func (x *GuestProcess) Reset() {
 	*x = GuestProcess{}
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2203,7 +2315,7 @@ func (x *GuestProcess) String() string {
 func (*GuestProcess) ProtoMessage() {}
 
 func (x *GuestProcess) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2216,7 +2328,7 @@ func (x *GuestProcess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuestProcess.ProtoReflect.Descriptor instead.
 func (*GuestProcess) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GuestProcess) GetPid() uint32 {
@@ -2277,7 +2389,7 @@ type GetStatsRequest struct {
 
 func (x *GetStatsRequest) Reset() {
 	*x = GetStatsRequest{}
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2289,7 +2401,7 @@ func (x *GetStatsRequest) String() string {
 func (*GetStatsRequest) ProtoMessage() {}
 
 func (x *GetStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2302,7 +2414,7 @@ func (x *GetStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatsRequest.ProtoReflect.Descriptor instead.
 func (*GetStatsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetStatsRequest) GetContainerId() string {
@@ -2321,7 +2433,7 @@ type Stats struct {
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2333,7 +2445,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2346,7 +2458,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{37}
+	return file_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Stats) GetJson() []byte {
@@ -2365,7 +2477,7 @@ type PauseContainerRequest struct {
 
 func (x *PauseContainerRequest) Reset() {
 	*x = PauseContainerRequest{}
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2377,7 +2489,7 @@ func (x *PauseContainerRequest) String() string {
 func (*PauseContainerRequest) ProtoMessage() {}
 
 func (x *PauseContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2390,7 +2502,7 @@ func (x *PauseContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseContainerRequest.ProtoReflect.Descriptor instead.
 func (*PauseContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{38}
+	return file_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PauseContainerRequest) GetContainerId() string {
@@ -2408,7 +2520,7 @@ type PauseContainerResponse struct {
 
 func (x *PauseContainerResponse) Reset() {
 	*x = PauseContainerResponse{}
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2420,7 +2532,7 @@ func (x *PauseContainerResponse) String() string {
 func (*PauseContainerResponse) ProtoMessage() {}
 
 func (x *PauseContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2433,7 +2545,7 @@ func (x *PauseContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseContainerResponse.ProtoReflect.Descriptor instead.
 func (*PauseContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{39}
+	return file_agent_proto_rawDescGZIP(), []int{41}
 }
 
 type ResumeContainerRequest struct {
@@ -2445,7 +2557,7 @@ type ResumeContainerRequest struct {
 
 func (x *ResumeContainerRequest) Reset() {
 	*x = ResumeContainerRequest{}
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2457,7 +2569,7 @@ func (x *ResumeContainerRequest) String() string {
 func (*ResumeContainerRequest) ProtoMessage() {}
 
 func (x *ResumeContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2470,7 +2582,7 @@ func (x *ResumeContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeContainerRequest.ProtoReflect.Descriptor instead.
 func (*ResumeContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{40}
+	return file_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ResumeContainerRequest) GetContainerId() string {
@@ -2488,7 +2600,7 @@ type ResumeContainerResponse struct {
 
 func (x *ResumeContainerResponse) Reset() {
 	*x = ResumeContainerResponse{}
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2500,7 +2612,7 @@ func (x *ResumeContainerResponse) String() string {
 func (*ResumeContainerResponse) ProtoMessage() {}
 
 func (x *ResumeContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2513,7 +2625,7 @@ func (x *ResumeContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeContainerResponse.ProtoReflect.Descriptor instead.
 func (*ResumeContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{41}
+	return file_agent_proto_rawDescGZIP(), []int{43}
 }
 
 type UpdateContainerRequest struct {
@@ -2526,7 +2638,7 @@ type UpdateContainerRequest struct {
 
 func (x *UpdateContainerRequest) Reset() {
 	*x = UpdateContainerRequest{}
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2538,7 +2650,7 @@ func (x *UpdateContainerRequest) String() string {
 func (*UpdateContainerRequest) ProtoMessage() {}
 
 func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2551,7 +2663,7 @@ func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
 func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{42}
+	return file_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *UpdateContainerRequest) GetContainerId() string {
@@ -2576,7 +2688,7 @@ type UpdateContainerResponse struct {
 
 func (x *UpdateContainerResponse) Reset() {
 	*x = UpdateContainerResponse{}
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2588,7 +2700,7 @@ func (x *UpdateContainerResponse) String() string {
 func (*UpdateContainerResponse) ProtoMessage() {}
 
 func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2601,7 +2713,7 @@ func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerResponse.ProtoReflect.Descriptor instead.
 func (*UpdateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{43}
+	return file_agent_proto_rawDescGZIP(), []int{45}
 }
 
 type WatchEventsRequest struct {
@@ -2613,7 +2725,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2625,7 +2737,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2638,7 +2750,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{44}
+	return file_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *WatchEventsRequest) GetContainerId() string {
@@ -2657,7 +2769,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2669,7 +2781,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2682,7 +2794,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{45}
+	return file_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Event) GetKind() Event_Kind {
@@ -2700,7 +2812,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2712,7 +2824,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2725,7 +2837,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{46}
+	return file_agent_proto_rawDescGZIP(), []int{48}
 }
 
 type ShutdownResponse struct {
@@ -2736,7 +2848,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2748,7 +2860,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2761,7 +2873,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{47}
+	return file_agent_proto_rawDescGZIP(), []int{49}
 }
 
 var File_agent_proto protoreflect.FileDescriptor
@@ -2850,7 +2962,14 @@ const file_agent_proto_rawDesc = "" +
 	"\x18ConfigureNetworkResponse\",\n" +
 	"\x16RemoveInterfaceRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x19\n" +
-	"\x17RemoveInterfaceResponse\"\x9e\x03\n" +
+	"\x17RemoveInterfaceResponse\"F\n" +
+	"\bDNSQuery\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x10\n" +
+	"\x03tcp\x18\x02 \x01(\bR\x03tcp\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\fR\amessage\"5\n" +
+	"\tDNSAnswer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\fR\amessage\"\x9e\x03\n" +
 	"\x16CreateContainerRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\fR\x04spec\x12\x19\n" +
@@ -2955,12 +3074,13 @@ const file_agent_proto_rawDesc = "" +
 	"\aUNKNOWN\x10\x00\x12\a\n" +
 	"\x03OOM\x10\x01\"\x11\n" +
 	"\x0fShutdownRequest\"\x12\n" +
-	"\x10ShutdownResponse2\x92\x0e\n" +
+	"\x10ShutdownResponse2\xd7\x0e\n" +
 	"\x05Agent\x12B\n" +
 	"\bGetHello\x12\x1f.runvm.agent.v1.GetHelloRequest\x1a\x15.runvm.agent.v1.Hello\x12e\n" +
 	"\x10ConfigureSandbox\x12'.runvm.agent.v1.ConfigureSandboxRequest\x1a(.runvm.agent.v1.ConfigureSandboxResponse\x12e\n" +
 	"\x10ConfigureNetwork\x12'.runvm.agent.v1.ConfigureNetworkRequest\x1a(.runvm.agent.v1.ConfigureNetworkResponse\x12b\n" +
-	"\x0fRemoveInterface\x12&.runvm.agent.v1.RemoveInterfaceRequest\x1a'.runvm.agent.v1.RemoveInterfaceResponse\x12b\n" +
+	"\x0fRemoveInterface\x12&.runvm.agent.v1.RemoveInterfaceRequest\x1a'.runvm.agent.v1.RemoveInterfaceResponse\x12C\n" +
+	"\bRelayDNS\x12\x19.runvm.agent.v1.DNSAnswer\x1a\x18.runvm.agent.v1.DNSQuery(\x010\x01\x12b\n" +
 	"\x0fCreateContainer\x12&.runvm.agent.v1.CreateContainerRequest\x1a'.runvm.agent.v1.CreateContainerResponse\x12_\n" +
 	"\x0eStartContainer\x12%.runvm.agent.v1.StartContainerRequest\x1a&.runvm.agent.v1.StartContainerResponse\x12V\n" +
 	"\vExecProcess\x12\".runvm.agent.v1.ExecProcessRequest\x1a#.runvm.agent.v1.ExecProcessResponse\x12\\\n" +
@@ -2993,7 +3113,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_agent_proto_goTypes = []any{
 	(ReadOutputRequest_Stream)(0),    // 0: runvm.agent.v1.ReadOutputRequest.Stream
 	(Event_Kind)(0),                  // 1: runvm.agent.v1.Event.Kind
@@ -3011,41 +3131,43 @@ var file_agent_proto_goTypes = []any{
 	(*ConfigureNetworkResponse)(nil), // 13: runvm.agent.v1.ConfigureNetworkResponse
 	(*RemoveInterfaceRequest)(nil),   // 14: runvm.agent.v1.RemoveInterfaceRequest
 	(*RemoveInterfaceResponse)(nil),  // 15: runvm.agent.v1.RemoveInterfaceResponse
-	(*CreateContainerRequest)(nil),   // 16: runvm.agent.v1.CreateContainerRequest
-	(*CreateContainerResponse)(nil),  // 17: runvm.agent.v1.CreateContainerResponse
-	(*StartContainerRequest)(nil),    // 18: runvm.agent.v1.StartContainerRequest
-	(*StartContainerResponse)(nil),   // 19: runvm.agent.v1.StartContainerResponse
-	(*ExecProcessRequest)(nil),       // 20: runvm.agent.v1.ExecProcessRequest
-	(*ExecProcessResponse)(nil),      // 21: runvm.agent.v1.ExecProcessResponse
-	(*Process)(nil),                  // 22: runvm.agent.v1.Process
-	(*SignalProcessRequest)(nil),     // 23: runvm.agent.v1.SignalProcessRequest
-	(*SignalProcessResponse)(nil),    // 24: runvm.agent.v1.SignalProcessResponse
-	(*DeleteContainerRequest)(nil),   // 25: runvm.agent.v1.DeleteContainerRequest
-	(*DeleteContainerResponse)(nil),  // 26: runvm.agent.v1.DeleteContainerResponse
-	(*StdinChunk)(nil),               // 27: runvm.agent.v1.StdinChunk
-	(*WriteStdinResponse)(nil),       // 28: runvm.agent.v1.WriteStdinResponse
-	(*ReadOutputRequest)(nil),        // 29: runvm.agent.v1.ReadOutputRequest
-	(*OutputChunk)(nil),              // 30: runvm.agent.v1.OutputChunk
-	(*WaitProcessRequest)(nil),       // 31: runvm.agent.v1.WaitProcessRequest
-	(*ExitStatus)(nil),               // 32: runvm.agent.v1.ExitStatus
-	(*ResizeTerminalRequest)(nil),    // 33: runvm.agent.v1.ResizeTerminalRequest
-	(*ResizeTerminalResponse)(nil),   // 34: runvm.agent.v1.ResizeTerminalResponse
-	(*ListProcessesRequest)(nil),     // 35: runvm.agent.v1.ListProcessesRequest
-	(*ListProcessesResponse)(nil),    // 36: runvm.agent.v1.ListProcessesResponse
-	(*GuestProcess)(nil),             // 37: runvm.agent.v1.GuestProcess
-	(*GetStatsRequest)(nil),          // 38: runvm.agent.v1.GetStatsRequest
-	(*Stats)(nil),                    // 39: runvm.agent.v1.Stats
-	(*PauseContainerRequest)(nil),    // 40: runvm.agent.v1.PauseContainerRequest
-	(*PauseContainerResponse)(nil),   // 41: runvm.agent.v1.PauseContainerResponse
-	(*ResumeContainerRequest)(nil),   // 42: runvm.agent.v1.ResumeContainerRequest
-	(*ResumeContainerResponse)(nil),  // 43: runvm.agent.v1.ResumeContainerResponse
-	(*UpdateContainerRequest)(nil),   // 44: runvm.agent.v1.UpdateContainerRequest
-	(*UpdateContainerResponse)(nil),  // 45: runvm.agent.v1.UpdateContainerResponse
-	(*WatchEventsRequest)(nil),       // 46: runvm.agent.v1.WatchEventsRequest
-	(*Event)(nil),                    // 47: runvm.agent.v1.Event
-	(*ShutdownRequest)(nil),          // 48: runvm.agent.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),         // 49: runvm.agent.v1.ShutdownResponse
-	nil,                              // 50: runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
+	(*DNSQuery)(nil),                 // 16: runvm.agent.v1.DNSQuery
+	(*DNSAnswer)(nil),                // 17: runvm.agent.v1.DNSAnswer
+	(*CreateContainerRequest)(nil),   // 18: runvm.agent.v1.CreateContainerRequest
+	(*CreateContainerResponse)(nil),  // 19: runvm.agent.v1.CreateContainerResponse
+	(*StartContainerRequest)(nil),    // 20: runvm.agent.v1.StartContainerRequest
+	(*StartContainerResponse)(nil),   // 21: runvm.agent.v1.StartContainerResponse
+	(*ExecProcessRequest)(nil),       // 22: runvm.agent.v1.ExecProcessRequest
+	(*ExecProcessResponse)(nil),      // 23: runvm.agent.v1.ExecProcessResponse
+	(*Process)(nil),                  // 24: runvm.agent.v1.Process
+	(*SignalProcessRequest)(nil),     // 25: runvm.agent.v1.SignalProcessRequest
+	(*SignalProcessResponse)(nil),    // 26: runvm.agent.v1.SignalProcessResponse
+	(*DeleteContainerRequest)(nil),   // 27: runvm.agent.v1.DeleteContainerRequest
+	(*DeleteContainerResponse)(nil),  // 28: runvm.agent.v1.DeleteContainerResponse
+	(*StdinChunk)(nil),               // 29: runvm.agent.v1.StdinChunk
+	(*WriteStdinResponse)(nil),       // 30: runvm.agent.v1.WriteStdinResponse
+	(*ReadOutputRequest)(nil),        // 31: runvm.agent.v1.ReadOutputRequest
+	(*OutputChunk)(nil),              // 32: runvm.agent.v1.OutputChunk
+	(*WaitProcessRequest)(nil),       // 33: runvm.agent.v1.WaitProcessRequest
+	(*ExitStatus)(nil),               // 34: runvm.agent.v1.ExitStatus
+	(*ResizeTerminalRequest)(nil),    // 35: runvm.agent.v1.ResizeTerminalRequest
+	(*ResizeTerminalResponse)(nil),   // 36: runvm.agent.v1.ResizeTerminalResponse
+	(*ListProcessesRequest)(nil),     // 37: runvm.agent.v1.ListProcessesRequest
+	(*ListProcessesResponse)(nil),    // 38: runvm.agent.v1.ListProcessesResponse
+	(*GuestProcess)(nil),             // 39: runvm.agent.v1.GuestProcess
+	(*GetStatsRequest)(nil),          // 40: runvm.agent.v1.GetStatsRequest
+	(*Stats)(nil),                    // 41: runvm.agent.v1.Stats
+	(*PauseContainerRequest)(nil),    // 42: runvm.agent.v1.PauseContainerRequest
+	(*PauseContainerResponse)(nil),   // 43: runvm.agent.v1.PauseContainerResponse
+	(*ResumeContainerRequest)(nil),   // 44: runvm.agent.v1.ResumeContainerRequest
+	(*ResumeContainerResponse)(nil),  // 45: runvm.agent.v1.ResumeContainerResponse
+	(*UpdateContainerRequest)(nil),   // 46: runvm.agent.v1.UpdateContainerRequest
+	(*UpdateContainerResponse)(nil),  // 47: runvm.agent.v1.UpdateContainerResponse
+	(*WatchEventsRequest)(nil),       // 48: runvm.agent.v1.WatchEventsRequest
+	(*Event)(nil),                    // 49: runvm.agent.v1.Event
+	(*ShutdownRequest)(nil),          // 50: runvm.agent.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),         // 51: runvm.agent.v1.ShutdownResponse
+	nil,                              // 52: runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	5,  // 0: runvm.agent.v1.ConfigureSandboxRequest.share:type_name -> runvm.agent.v1.Share
@@ -3054,57 +3176,59 @@ var file_agent_proto_depIdxs = []int32{
 	11, // 3: runvm.agent.v1.ConfigureNetworkRequest.neighbours:type_name -> runvm.agent.v1.Neighbour
 	12, // 4: runvm.agent.v1.ConfigureNetworkRequest.rules:type_name -> runvm.agent.v1.Rule
 	10, // 5: runvm.agent.v1.Route.multipath:type_name -> runvm.agent.v1.NextHop
-	50, // 6: runvm.agent.v1.CreateContainerRequest.guest_sysctls:type_name -> runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
-	22, // 7: runvm.agent.v1.SignalProcessRequest.process:type_name -> runvm.agent.v1.Process
-	22, // 8: runvm.agent.v1.StdinChunk.process:type_name -> runvm.agent.v1.Process
-	22, // 9: runvm.agent.v1.ReadOutputRequest.process:type_name -> runvm.agent.v1.Process
+	52, // 6: runvm.agent.v1.CreateContainerRequest.guest_sysctls:type_name -> runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
+	24, // 7: runvm.agent.v1.SignalProcessRequest.process:type_name -> runvm.agent.v1.Process
+	24, // 8: runvm.agent.v1.StdinChunk.process:type_name -> runvm.agent.v1.Process
+	24, // 9: runvm.agent.v1.ReadOutputRequest.process:type_name -> runvm.agent.v1.Process
 	0,  // 10: runvm.agent.v1.ReadOutputRequest.stream:type_name -> runvm.agent.v1.ReadOutputRequest.Stream
-	22, // 11: runvm.agent.v1.WaitProcessRequest.process:type_name -> runvm.agent.v1.Process
-	22, // 12: runvm.agent.v1.ResizeTerminalRequest.process:type_name -> runvm.agent.v1.Process
-	37, // 13: runvm.agent.v1.ListProcessesResponse.processes:type_name -> runvm.agent.v1.GuestProcess
+	24, // 11: runvm.agent.v1.WaitProcessRequest.process:type_name -> runvm.agent.v1.Process
+	24, // 12: runvm.agent.v1.ResizeTerminalRequest.process:type_name -> runvm.agent.v1.Process
+	39, // 13: runvm.agent.v1.ListProcessesResponse.processes:type_name -> runvm.agent.v1.GuestProcess
 	1,  // 14: runvm.agent.v1.Event.kind:type_name -> runvm.agent.v1.Event.Kind
 	2,  // 15: runvm.agent.v1.Agent.GetHello:input_type -> runvm.agent.v1.GetHelloRequest
 	4,  // 16: runvm.agent.v1.Agent.ConfigureSandbox:input_type -> runvm.agent.v1.ConfigureSandboxRequest
 	7,  // 17: runvm.agent.v1.Agent.ConfigureNetwork:input_type -> runvm.agent.v1.ConfigureNetworkRequest
 	14, // 18: runvm.agent.v1.Agent.RemoveInterface:input_type -> runvm.agent.v1.RemoveInterfaceRequest
-	16, // 19: runvm.agent.v1.Agent.CreateContainer:input_type -> runvm.agent.v1.CreateContainerRequest
-	18, // 20: runvm.agent.v1.Agent.StartContainer:input_type -> runvm.agent.v1.StartContainerRequest
-	20, // 21: runvm.agent.v1.Agent.ExecProcess:input_type -> runvm.agent.v1.ExecProcessRequest
-	23, // 22: runvm.agent.v1.Agent.SignalProcess:input_type -> runvm.agent.v1.SignalProcessRequest
-	25, // 23: runvm.agent.v1.Agent.DeleteContainer:input_type -> runvm.agent.v1.DeleteContainerRequest
-	27, // 24: runvm.agent.v1.Agent.WriteStdin:input_type -> runvm.agent.v1.StdinChunk
-	29, // 25: runvm.agent.v1.Agent.ReadOutput:input_type -> runvm.agent.v1.ReadOutputRequest
-	31, // 26: runvm.agent.v1.Agent.WaitProcess:input_type -> runvm.agent.v1.WaitProcessRequest
-	33, // 27: runvm.agent.v1.Agent.ResizeTerminal:input_type -> runvm.agent.v1.ResizeTerminalRequest
-	35, // 28: runvm.agent.v1.Agent.ListProcesses:input_type -> runvm.agent.v1.ListProcessesRequest
-	38, // 29: runvm.agent.v1.Agent.GetStats:input_type -> runvm.agent.v1.GetStatsRequest
-	40, // 30: runvm.agent.v1.Agent.PauseContainer:input_type -> runvm.agent.v1.PauseContainerRequest
-	42, // 31: runvm.agent.v1.Agent.ResumeContainer:input_type -> runvm.agent.v1.ResumeContainerRequest
-	44, // 32: runvm.agent.v1.Agent.UpdateContainer:input_type -> runvm.agent.v1.UpdateContainerRequest
-	46, // 33: runvm.agent.v1.Agent.WatchEvents:input_type -> runvm.agent.v1.WatchEventsRequest
-	48, // 34: runvm.agent.v1.Agent.Shutdown:input_type -> runvm.agent.v1.ShutdownRequest
-	3,  // 35: runvm.agent.v1.Agent.GetHello:output_type -> runvm.agent.v1.Hello
-	6,  // 36: runvm.agent.v1.Agent.ConfigureSandbox:output_type -> runvm.agent.v1.ConfigureSandboxResponse
-	13, // 37: runvm.agent.v1.Agent.ConfigureNetwork:output_type -> runvm.agent.v1.ConfigureNetworkResponse
-	15, // 38: runvm.agent.v1.Agent.RemoveInterface:output_type -> runvm.agent.v1.RemoveInterfaceResponse
-	17, // 39: runvm.agent.v1.Agent.CreateContainer:output_type -> runvm.agent.v1.CreateContainerResponse
-	19, // 40: runvm.agent.v1.Agent.StartContainer:output_type -> runvm.agent.v1.StartContainerResponse
-	21, // 41: runvm.agent.v1.Agent.ExecProcess:output_type -> runvm.agent.v1.ExecProcessResponse
-	24, // 42: runvm.agent.v1.Agent.SignalProcess:output_type -> runvm.agent.v1.SignalProcessResponse
-	26, // 43: runvm.agent.v1.Agent.DeleteContainer:output_type -> runvm.agent.v1.DeleteContainerResponse
-	28, // 44: runvm.agent.v1.Agent.WriteStdin:output_type -> runvm.agent.v1.WriteStdinResponse
-	30, // 45: runvm.agent.v1.Agent.ReadOutput:output_type -> runvm.agent.v1.OutputChunk
-	32, // 46: runvm.agent.v1.Agent.WaitProcess:output_type -> runvm.agent.v1.ExitStatus
-	34, // 47: runvm.agent.v1.Agent.ResizeTerminal:output_type -> runvm.agent.v1.ResizeTerminalResponse
-	36, // 48: runvm.agent.v1.Agent.ListProcesses:output_type -> runvm.agent.v1.ListProcessesResponse
-	39, // 49: runvm.agent.v1.Agent.GetStats:output_type -> runvm.agent.v1.Stats
-	41, // 50: runvm.agent.v1.Agent.PauseContainer:output_type -> runvm.agent.v1.PauseContainerResponse
-	43, // 51: runvm.agent.v1.Agent.ResumeContainer:output_type -> runvm.agent.v1.ResumeContainerResponse
-	45, // 52: runvm.agent.v1.Agent.UpdateContainer:output_type -> runvm.agent.v1.UpdateContainerResponse
-	47, // 53: runvm.agent.v1.Agent.WatchEvents:output_type -> runvm.agent.v1.Event
-	49, // 54: runvm.agent.v1.Agent.Shutdown:output_type -> runvm.agent.v1.ShutdownResponse
-	35, // [35:55] is the sub-list for method output_type
-	15, // [15:35] is the sub-list for method input_type
+	17, // 19: runvm.agent.v1.Agent.RelayDNS:input_type -> runvm.agent.v1.DNSAnswer
+	18, // 20: runvm.agent.v1.Agent.CreateContainer:input_type -> runvm.agent.v1.CreateContainerRequest
+	20, // 21: runvm.agent.v1.Agent.StartContainer:input_type -> runvm.agent.v1.StartContainerRequest
+	22, // 22: runvm.agent.v1.Agent.ExecProcess:input_type -> runvm.agent.v1.ExecProcessRequest
+	25, // 23: runvm.agent.v1.Agent.SignalProcess:input_type -> runvm.agent.v1.SignalProcessRequest
+	27, // 24: runvm.agent.v1.Agent.DeleteContainer:input_type -> runvm.agent.v1.DeleteContainerRequest
+	29, // 25: runvm.agent.v1.Agent.WriteStdin:input_type -> runvm.agent.v1.StdinChunk
+	31, // 26: runvm.agent.v1.Agent.ReadOutput:input_type -> runvm.agent.v1.ReadOutputRequest
+	33, // 27: runvm.agent.v1.Agent.WaitProcess:input_type -> runvm.agent.v1.WaitProcessRequest
+	35, // 28: runvm.agent.v1.Agent.ResizeTerminal:input_type -> runvm.agent.v1.ResizeTerminalRequest
+	37, // 29: runvm.agent.v1.Agent.ListProcesses:input_type -> runvm.agent.v1.ListProcessesRequest
+	40, // 30: runvm.agent.v1.Agent.GetStats:input_type -> runvm.agent.v1.GetStatsRequest
+	42, // 31: runvm.agent.v1.Agent.PauseContainer:input_type -> runvm.agent.v1.PauseContainerRequest
+	44, // 32: runvm.agent.v1.Agent.ResumeContainer:input_type -> runvm.agent.v1.ResumeContainerRequest
+	46, // 33: runvm.agent.v1.Agent.UpdateContainer:input_type -> runvm.agent.v1.UpdateContainerRequest
+	48, // 34: runvm.agent.v1.Agent.WatchEvents:input_type -> runvm.agent.v1.WatchEventsRequest
+	50, // 35: runvm.agent.v1.Agent.Shutdown:input_type -> runvm.agent.v1.ShutdownRequest
+	3,  // 36: runvm.agent.v1.Agent.GetHello:output_type -> runvm.agent.v1.Hello
+	6,  // 37: runvm.agent.v1.Agent.ConfigureSandbox:output_type -> runvm.agent.v1.ConfigureSandboxResponse
+	13, // 38: runvm.agent.v1.Agent.ConfigureNetwork:output_type -> runvm.agent.v1.ConfigureNetworkResponse
+	15, // 39: runvm.agent.v1.Agent.RemoveInterface:output_type -> runvm.agent.v1.RemoveInterfaceResponse
+	16, // 40: runvm.agent.v1.Agent.RelayDNS:output_type -> runvm.agent.v1.DNSQuery
+	19, // 41: runvm.agent.v1.Agent.CreateContainer:output_type -> runvm.agent.v1.CreateContainerResponse
+	21, // 42: runvm.agent.v1.Agent.StartContainer:output_type -> runvm.agent.v1.StartContainerResponse
+	23, // 43: runvm.agent.v1.Agent.ExecProcess:output_type -> runvm.agent.v1.ExecProcessResponse
+	26, // 44: runvm.agent.v1.Agent.SignalProcess:output_type -> runvm.agent.v1.SignalProcessResponse
+	28, // 45: runvm.agent.v1.Agent.DeleteContainer:output_type -> runvm.agent.v1.DeleteContainerResponse
+	30, // 46: runvm.agent.v1.Agent.WriteStdin:output_type -> runvm.agent.v1.WriteStdinResponse
+	32, // 47: runvm.agent.v1.Agent.ReadOutput:output_type -> runvm.agent.v1.OutputChunk
+	34, // 48: runvm.agent.v1.Agent.WaitProcess:output_type -> runvm.agent.v1.ExitStatus
+	36, // 49: runvm.agent.v1.Agent.ResizeTerminal:output_type -> runvm.agent.v1.ResizeTerminalResponse
+	38, // 50: runvm.agent.v1.Agent.ListProcesses:output_type -> runvm.agent.v1.ListProcessesResponse
+	41, // 51: runvm.agent.v1.Agent.GetStats:output_type -> runvm.agent.v1.Stats
+	43, // 52: runvm.agent.v1.Agent.PauseContainer:output_type -> runvm.agent.v1.PauseContainerResponse
+	45, // 53: runvm.agent.v1.Agent.ResumeContainer:output_type -> runvm.agent.v1.ResumeContainerResponse
+	47, // 54: runvm.agent.v1.Agent.UpdateContainer:output_type -> runvm.agent.v1.UpdateContainerResponse
+	49, // 55: runvm.agent.v1.Agent.WatchEvents:output_type -> runvm.agent.v1.Event
+	51, // 56: runvm.agent.v1.Agent.Shutdown:output_type -> runvm.agent.v1.ShutdownResponse
+	36, // [36:57] is the sub-list for method output_type
+	15, // [15:36] is the sub-list for method input_type
 	15, // [15:15] is the sub-list for extension type_name
 	15, // [15:15] is the sub-list for extension extendee
 	0,  // [0:15] is the sub-list for field type_name
@@ -3121,7 +3245,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   49,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

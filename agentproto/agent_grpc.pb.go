@@ -32,6 +32,7 @@ const (
 	Agent_ConfigureSandbox_FullMethodName = "/runvm.agent.v1.Agent/ConfigureSandbox"
 	Agent_ConfigureNetwork_FullMethodName = "/runvm.agent.v1.Agent/ConfigureNetwork"
 	Agent_RemoveInterface_FullMethodName  = "/runvm.agent.v1.Agent/RemoveInterface"
+	Agent_RelayDNS_FullMethodName         = "/runvm.agent.v1.Agent/RelayDNS"
 	Agent_CreateContainer_FullMethodName  = "/runvm.agent.v1.Agent/CreateContainer"
 	Agent_StartContainer_FullMethodName   = "/runvm.agent.v1.Agent/StartContainer"
 	Agent_ExecProcess_FullMethodName      = "/runvm.agent.v1.Agent/ExecProcess"
@@ -63,6 +64,10 @@ type AgentClient interface {
 	ConfigureNetwork(ctx context.Context, in *ConfigureNetworkRequest, opts ...grpc.CallOption) (*ConfigureNetworkResponse, error)
 	// RemoveInterface takes an interface down before its NIC is unplugged.
 	RemoveInterface(ctx context.Context, in *RemoveInterfaceRequest, opts ...grpc.CallOption) (*RemoveInterfaceResponse, error)
+	// RelayDNS makes the engine's DNS server at 127.0.0.11, port 53, which only the host's side of the network namespace
+	// reaches, answer in the guest for as long as the call lasts. The agent's first message is empty and says that it
+	// listens; each further one is a query, to which the host sends an answer with the same id. One call at a time.
+	RelayDNS(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DNSAnswer, DNSQuery], error)
 	// CreateContainer makes the container and its init process up to, not including, the exec of the user's program.
 	// FAILED_PRECONDITION: the program is missing or not executable; the message is runc's own.
 	CreateContainer(ctx context.Context, in *CreateContainerRequest, opts ...grpc.CallOption) (*CreateContainerResponse, error)
@@ -148,6 +153,19 @@ func (c *agentClient) RemoveInterface(ctx context.Context, in *RemoveInterfaceRe
 	return out, nil
 }
 
+func (c *agentClient) RelayDNS(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DNSAnswer, DNSQuery], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[0], Agent_RelayDNS_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DNSAnswer, DNSQuery]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_RelayDNSClient = grpc.BidiStreamingClient[DNSAnswer, DNSQuery]
+
 func (c *agentClient) CreateContainer(ctx context.Context, in *CreateContainerRequest, opts ...grpc.CallOption) (*CreateContainerResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateContainerResponse)
@@ -200,7 +218,7 @@ func (c *agentClient) DeleteContainer(ctx context.Context, in *DeleteContainerRe
 
 func (c *agentClient) WriteStdin(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[StdinChunk, WriteStdinResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[0], Agent_WriteStdin_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[1], Agent_WriteStdin_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +231,7 @@ type Agent_WriteStdinClient = grpc.ClientStreamingClient[StdinChunk, WriteStdinR
 
 func (c *agentClient) ReadOutput(ctx context.Context, in *ReadOutputRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[OutputChunk], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[1], Agent_ReadOutput_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[2], Agent_ReadOutput_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -302,7 +320,7 @@ func (c *agentClient) UpdateContainer(ctx context.Context, in *UpdateContainerRe
 
 func (c *agentClient) WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[2], Agent_WatchEvents_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[3], Agent_WatchEvents_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -342,6 +360,10 @@ type AgentServer interface {
 	ConfigureNetwork(context.Context, *ConfigureNetworkRequest) (*ConfigureNetworkResponse, error)
 	// RemoveInterface takes an interface down before its NIC is unplugged.
 	RemoveInterface(context.Context, *RemoveInterfaceRequest) (*RemoveInterfaceResponse, error)
+	// RelayDNS makes the engine's DNS server at 127.0.0.11, port 53, which only the host's side of the network namespace
+	// reaches, answer in the guest for as long as the call lasts. The agent's first message is empty and says that it
+	// listens; each further one is a query, to which the host sends an answer with the same id. One call at a time.
+	RelayDNS(grpc.BidiStreamingServer[DNSAnswer, DNSQuery]) error
 	// CreateContainer makes the container and its init process up to, not including, the exec of the user's program.
 	// FAILED_PRECONDITION: the program is missing or not executable; the message is runc's own.
 	CreateContainer(context.Context, *CreateContainerRequest) (*CreateContainerResponse, error)
@@ -398,6 +420,9 @@ func (UnimplementedAgentServer) ConfigureNetwork(context.Context, *ConfigureNetw
 }
 func (UnimplementedAgentServer) RemoveInterface(context.Context, *RemoveInterfaceRequest) (*RemoveInterfaceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RemoveInterface not implemented")
+}
+func (UnimplementedAgentServer) RelayDNS(grpc.BidiStreamingServer[DNSAnswer, DNSQuery]) error {
+	return status.Error(codes.Unimplemented, "method RelayDNS not implemented")
 }
 func (UnimplementedAgentServer) CreateContainer(context.Context, *CreateContainerRequest) (*CreateContainerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateContainer not implemented")
@@ -539,6 +564,13 @@ func _Agent_RemoveInterface_Handler(srv interface{}, ctx context.Context, dec fu
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _Agent_RelayDNS_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(AgentServer).RelayDNS(&grpc.GenericServerStream[DNSAnswer, DNSQuery]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_RelayDNSServer = grpc.BidiStreamingServer[DNSAnswer, DNSQuery]
 
 func _Agent_CreateContainer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreateContainerRequest)
@@ -880,6 +912,12 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "RelayDNS",
+			Handler:       _Agent_RelayDNS_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
 		{
 			StreamName:    "WriteStdin",
 			Handler:       _Agent_WriteStdin_Handler,

@@ -73,7 +73,10 @@ func (s *Sandbox) UpdateNetwork(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.configureNetwork(ctx, state)
+	if err := s.configureNetwork(ctx, state); err != nil {
+		return err
+	}
+	return s.relayDNS(ctx)
 }
 
 // plug adds a NIC to the running VM.

@@ -40,8 +40,12 @@ type Sandbox struct {
 
 	maxFiles uint64 // that virtiofsd may have open
 
-	mu   sync.Mutex // guards what hot-plug changes
-	nics []*nic
+	life context.Context // until Stop
+	end  context.CancelFunc
+
+	mu        sync.Mutex // guards what hot-plug changes
+	nics      []*nic
+	relaysDNS bool
 }
 
 // Boot makes the sandbox: share, taps, virtiofsd, QEMU, agent. What fails leaves nothing behind.
@@ -52,6 +56,8 @@ func Boot(ctx context.Context, c Config, warn func(format string, args ...any)) 
 	var u undo.Stack
 	defer u.Run(&err)
 	s := &Sandbox{config: c, log: warn}
+	s.life, s.end = context.WithCancel(context.Background())
+	u.Push(func() error { s.end(); return nil })
 
 	if s.tree, err = newTree(c.Dirs.Shared); err != nil {
 		return nil, err
@@ -273,7 +279,10 @@ func (s *Sandbox) configure(ctx context.Context, state netns.State) error {
 	if _, err := s.agent.Agent().ConfigureSandbox(ctx, request); err != nil {
 		return s.explain(fmt.Errorf("prepare the guest: %w", agentclient.FromStatus(err)))
 	}
-	return s.configureNetwork(ctx, state)
+	if err := s.configureNetwork(ctx, state); err != nil {
+		return err
+	}
+	return s.relayDNS(ctx)
 }
 
 // Dial opens a connection to the agent.
@@ -306,6 +315,7 @@ func (s *Sandbox) Reason() error { return s.explain(errVMEnded) }
 
 // Stop ends the virtual machine and removes everything that Boot made. The containers have ended by then, or shall.
 func (s *Sandbox) Stop() error {
+	s.end()
 	_ = s.agent.Close()
 	s.quit()
 	return errors.Join(s.stopVM(), s.channel.close(), s.stopDaemon(), s.detachNICs(), s.tree.close())
