@@ -182,9 +182,9 @@ func (c *Cgroup) Add(pid int) error {
 
 // Kill sends SIGKILL to every process in the cgroup.
 func (c *Cgroup) Kill() error {
-	pids, err := c.manager.GetAllPids()
+	pids, err := c.Pids()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("list the processes of the host cgroup: %w", err)
+		return err
 	}
 	for _, pid := range pids {
 		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -193,9 +193,6 @@ func (c *Cgroup) Kill() error {
 	}
 	return nil
 }
-
-// Pids lists the processes in the cgroup and below.
-func (c *Cgroup) Pids() ([]int, error) { return c.manager.GetAllPids() }
 
 // Destroy removes the cgroup. Nobody may be in it. Idempotent.
 func (c *Cgroup) Destroy() error {

@@ -2,6 +2,7 @@ package compat
 
 import (
 	"bytes"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/runvm/runvm/agentproto"
+	"github.com/runvm/runvm/shim"
 	"github.com/runvm/runvm/state"
 )
 
@@ -85,25 +87,42 @@ func TestPrintProcesses(t *testing.T) {
 		{Pid: 7, Ppid: 1, Uid: 1000, CpuTimeMs: 3_723_500, StartTimeUnixMs: uint64(now.Add(-time.Hour).UnixMilli()), Tty: "?", Command: "sh -c \x1b[2J"},
 		{Pid: 80, Ppid: 7, StartTimeUnixMs: uint64(now.Add(-72 * time.Hour).UnixMilli()), Tty: "pts/0", Command: "sleep 1"},
 	}
-	for format, want := range map[string]string{
-		"json": "[7,80]\n",
-		"table": "UID  PID PPID STIME TTY   TIME     CMD\n" +
-			"1000 7   1    12:00 ?     01:02:03 sh -c ?[2J\n" +
-			"0    80  7    Dec30 pts/0 00:00:00 sleep 1\n",
-	} {
-		var b bytes.Buffer
-		if err := printProcesses(&b, list, format, now); err != nil {
-			t.Error(err)
-		}
-		if diff := cmp.Diff(want, b.String()); diff != "" {
-			t.Errorf("%s: %s", format, diff)
-		}
-	}
-	if err := printProcesses(&bytes.Buffer{}, nil, "xml", now); err == nil {
-		t.Error("an unknown format was accepted")
-	}
+	want := "UID  PID PPID STIME TTY   TIME     CMD\n" +
+		"1000 7   1    12:00 ?     01:02:03 sh -c ?[2J\n" +
+		"0    80  7    Dec30 pts/0 00:00:00 sleep 1\n"
 	var b bytes.Buffer
-	if err := printProcesses(&b, nil, "json", now); err != nil || b.String() != "[]\n" {
-		t.Errorf("no processes: %q, %v", b.String(), err)
+	if err := printProcesses(&b, list, now); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestIsShim: only the variable with the right value makes a process a shim.
+func TestIsShim(t *testing.T) {
+	for _, tc := range []struct {
+		env  []string
+		want bool
+	}{
+		{[]string{"A=1", shim.StageVariable + "=" + shim.Stage}, true},
+		{[]string{shim.StageVariable + "=other"}, false},
+		{[]string{"X" + shim.StageVariable + "=" + shim.Stage}, false},
+		{nil, false},
+	} {
+		cmd := exec.Command("sleep", "60")
+		cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, tc.env...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		got, err := isShim(cmd.Process.Pid)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if got != tc.want || err != nil {
+			t.Errorf("%q: %v, %v", tc.env, got, err)
+		}
+		if gone, err := isShim(cmd.Process.Pid); gone || err != nil {
+			t.Errorf("a process that has ended: %v, %v", gone, err)
+		}
 	}
 }

@@ -25,7 +25,8 @@ import (
 func PsCommand(g *globals.Globals) *cli.Command {
 	return &cli.Command{
 		Name: "ps", Usage: "ps displays the processes running inside a container", ArgsUsage: "<container-id>",
-		Description: `The processes are those of the guest, with the guest's process ids.`,
+		Description: `The table shows the processes of the guest, with the guest's process ids. JSON is for engines: the process ids that
+init and the processes of exec have on the host.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "select one of: table or json"},
 		},
@@ -37,11 +38,22 @@ func PsCommand(g *globals.Globals) *cli.Command {
 				return fmt.Errorf("ps options (%s) are not supported yet: \"runvm exec %s ps ...\" runs the container's own ps",
 					strings.Join(c.Args().Tail(), " "), c.Args().First())
 			}
-			list, err := processes(c.Context, g, c.Args().First())
-			if err != nil {
-				return err
+			switch c.String("format") {
+			case "json":
+				pids, err := hostPids(g, c.Args().First())
+				if err != nil {
+					return err
+				}
+				return json.NewEncoder(c.App.Writer).Encode(pids)
+			case "table":
+				list, err := processes(c.Context, g, c.Args().First())
+				if err != nil {
+					return err
+				}
+				return printProcesses(c.App.Writer, list, time.Now())
+			default:
+				return errors.New("invalid format option")
 			}
-			return printProcesses(c.App.Writer, list, c.String("format"), time.Now())
 		},
 	}
 }
@@ -69,27 +81,16 @@ func processes(ctx context.Context, g *globals.Globals, id string) ([]*agentprot
 	return answer.GetProcesses(), nil
 }
 
-// printProcesses writes a list as "ps -ef" does, or the process ids as JSON.
-func printProcesses(out io.Writer, list []*agentproto.GuestProcess, format string, now time.Time) error {
-	switch format {
-	case "json":
-		pids := []uint32{}
-		for _, p := range list {
-			pids = append(pids, p.GetPid())
-		}
-		return json.NewEncoder(out).Encode(pids)
-	case "table":
-		w := tabwriter.NewWriter(out, 0, 1, 1, ' ', 0)
-		fmt.Fprint(w, "UID\tPID\tPPID\tSTIME\tTTY\tTIME\tCMD\n")
-		for _, p := range list {
-			cpu := time.Duration(p.GetCpuTimeMs()) * time.Millisecond
-			fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\n", strconv.FormatUint(uint64(p.GetUid()), 10), p.GetPid(), p.GetPpid(),
-				startTime(time.UnixMilli(int64(p.GetStartTimeUnixMs())), now), printable(p.GetTty()), clock(cpu), printable(p.GetCommand()))
-		}
-		return w.Flush()
-	default:
-		return errors.New("invalid format option")
+// printProcesses writes a list as "ps -ef" does.
+func printProcesses(out io.Writer, list []*agentproto.GuestProcess, now time.Time) error {
+	w := tabwriter.NewWriter(out, 0, 1, 1, ' ', 0)
+	fmt.Fprint(w, "UID\tPID\tPPID\tSTIME\tTTY\tTIME\tCMD\n")
+	for _, p := range list {
+		cpu := time.Duration(p.GetCpuTimeMs()) * time.Millisecond
+		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\n", strconv.FormatUint(uint64(p.GetUid()), 10), p.GetPid(), p.GetPpid(),
+			startTime(time.UnixMilli(int64(p.GetStartTimeUnixMs())), now), printable(p.GetTty()), clock(cpu), printable(p.GetCommand()))
 	}
+	return w.Flush()
 }
 
 // startTime is a process's start as ps shows it: the time of today, otherwise the day.
