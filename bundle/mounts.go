@@ -50,6 +50,9 @@ func (p *planner) planMount(m *specs.Mount) error {
 	if err := checkType(m); err != nil {
 		return err
 	}
+	if err := p.tmpfsMode(m); err != nil {
+		return err
+	}
 	p.place(m.Destination, true, nil)
 	return nil
 }
