@@ -1,14 +1,14 @@
-// Package boot is what the agent does as PID 1 of a guest before it serves: it moves into a sealed copy of itself, then
-// into a tmpfs root with the usual mounts, and loads the kernel modules that the host has asked for.
+// Package boot is what the agent does as PID 1 of a guest before it serves: it moves into a tmpfs root with the usual
+// mounts and loads the kernel modules that the host has asked for.
 //
-//	kernel ──► /init ──ExecSealed──► runvm-agent (memfd) ──Prepare──► serve
-//	                                   ▲            ▲
-//	   kernel: modprobe -q -- NAME ────┘            └──── libcontainer: runvm-agent init
+//	kernel ──► /init ──package seal──► runvm-agent (memfd) ──Prepare──► serve
+//	                                     ▲            ▲
+//	     kernel: modprobe -q -- NAME ────┘            └──── libcontainer: runvm-agent init
 package boot
 
 import "fmt"
 
-// Prepare makes the guest ready for containers. It runs once, in PID 1, after ExecSealed.
+// Prepare makes the guest ready for containers. It runs once, in PID 1, from the sealed file.
 func Prepare() (Config, error) {
 	if err := newRoot(); err != nil {
 		return Config{}, err

@@ -2,8 +2,6 @@ package boot
 
 import (
 	"errors"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -106,32 +104,5 @@ func TestModprobe(t *testing.T) {
 	}
 	if err := probe(list, "nonesuch", load); err == nil {
 		t.Error("an unknown module was loaded")
-	}
-}
-
-// libcontainer runs the agent as it is only from a file with all of these seals.
-func TestSealedCopy(t *testing.T) {
-	exe, err := exec.LookPath("true")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := sealedCopy(exe)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	got, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0)
-	if err != nil || got&seals != seals {
-		t.Errorf("seals %#x, err %v; want %#x", got, err, seals)
-	}
-	if _, err := f.WriteAt([]byte("x"), 0); !errors.Is(err, unix.EPERM) {
-		t.Errorf("write to a sealed file: %v", err)
-	}
-	want, err := os.Stat(exe)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info, err := f.Stat(); err != nil || info.Size() != want.Size() {
-		t.Errorf("copy %v, err %v", info, err)
 	}
 }

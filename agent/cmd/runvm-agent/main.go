@@ -13,6 +13,7 @@ import (
 	"github.com/runvm/runvm/agent/hotplug"
 	"github.com/runvm/runvm/agent/network"
 	"github.com/runvm/runvm/agent/reaper"
+	"github.com/runvm/runvm/agent/seal"
 	"github.com/runvm/runvm/agent/transport"
 	"github.com/runvm/runvm/agent/uevent"
 )
@@ -31,8 +32,8 @@ func main() {
 	case os.Getpid() != 1:
 		fmt.Fprintln(os.Stderr, "runvm-agent: this is the init process of a runvm guest and runs as PID 1 only")
 		os.Exit(2)
-	case !boot.Sealed(os.Args):
-		boot.Fail(boot.ExecSealed("/init"))
+	case !seal.Done(os.Args):
+		boot.Fail(seal.ErrFailed)
 	default:
 		boot.Fail(run())
 	}
