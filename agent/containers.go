@@ -2,6 +2,10 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
@@ -16,29 +20,69 @@ import (
 
 // CreateContainer implements the call.
 func (s *Server) CreateContainer(
-	_ context.Context, r *agentproto.CreateContainerRequest,
+	ctx context.Context, r *agentproto.CreateContainerRequest,
 ) (*agentproto.CreateContainerResponse, error) {
 	id := r.GetContainerId()
 	if err := s.containers.claim(id); err != nil {
 		return nil, err
 	}
-	c, err := s.create(r)
+	c, release, err := s.create(ctx, r)
 	if err != nil {
 		s.containers.remove(id)
 		return nil, toStatus(err)
 	}
-	s.containers.set(id, c)
+	s.containers.set(id, c, release)
 	return &agentproto.CreateContainerResponse{Pid: uint32(c.Init.Pid)}, nil
 }
 
-func (s *Server) create(r *agentproto.CreateContainerRequest) (*executor.Container, error) {
-	if err := sysctl.Write(r.GetGuestSysctls()); err != nil {
-		return nil, err
+// create makes the container, together with what it shares with others: the function gives its part of that back.
+func (s *Server) create(
+	ctx context.Context, r *agentproto.CreateContainerRequest,
+) (_ *executor.Container, _ func(), err error) {
+	var releases []func()
+	release := func() {
+		for _, f := range slices.Backward(releases) {
+			f()
+		}
 	}
-	return s.options.Executor.Create(executor.CreateOptions{
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
+	joined, err := s.namespaces.Join(ctx, r.GetNamespaces())
+	if err != nil {
+		return nil, nil, err
+	}
+	releases = append(releases, joined.Leave)
+	for _, shm := range r.GetSharedMemory() {
+		if err := s.memory.Take(shm.GetId(), shm.GetSize()); err != nil {
+			return nil, nil, err
+		}
+		releases = append(releases, func() { logError(s.memory.Give(shm.GetId())) })
+	}
+	if err := sysctl.Write(r.GetGuestSysctls()); err != nil {
+		return nil, nil, err
+	}
+	c, err := s.options.Executor.Create(executor.CreateOptions{
 		ID: r.GetContainerId(), Spec: r.GetSpec(), NoPivot: r.GetNoPivot(), NoNewKeyring: r.GetNoNewKeyring(),
-		Size: ttySize(r.GetTtySizeSet(), r.GetConsoleHeight(), r.GetConsoleWidth()), Sync: syncShare,
+		Namespaces: joined.Paths(), Sync: syncShare,
+		Size: ttySize(r.GetTtySizeSet(), r.GetConsoleHeight(), r.GetConsoleWidth()),
 	})
+	if err != nil {
+		return nil, nil, err
+	}
+	// Before the container is known to anybody, so that nobody else ends it.
+	if err := joined.Made(c.Init.Pid); err != nil {
+		return nil, nil, errors.Join(err, c.Delete(ctx))
+	}
+	return c, release, nil
+}
+
+func logError(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "runvm-agent:", err)
+	}
 }
 
 func ttySize(set bool, height, width uint32) *process.Size {
@@ -125,6 +169,9 @@ func (s *Server) DeleteContainer(
 		return nil, toStatus(err)
 	}
 	s.containers.remove(r.GetContainerId())
+	if err := releaseShare(c.ShareDir()); err != nil {
+		return nil, toStatus(err)
+	}
 	return &agentproto.DeleteContainerResponse{}, nil
 }
 

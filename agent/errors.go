@@ -10,6 +10,7 @@ import (
 
 	"github.com/runvm/runvm/agent/executor"
 	"github.com/runvm/runvm/agent/process"
+	"github.com/runvm/runvm/agent/sharing"
 )
 
 // toStatus gives an error its gRPC code. The text stays as it is: the host prints it where runc prints its own.
@@ -31,7 +32,7 @@ func code(err error) codes.Code {
 		return codes.DeadlineExceeded
 	case errors.Is(err, executor.ErrExist):
 		return codes.AlreadyExists
-	case errors.Is(err, executor.ErrInvalid), errors.Is(err, process.ErrNoStream):
+	case errors.Is(err, executor.ErrInvalid), errors.Is(err, sharing.ErrInvalid), errors.Is(err, process.ErrNoStream):
 		return codes.InvalidArgument
 	case errors.Is(err, executor.ErrNotRunning), errors.Is(err, os.ErrProcessDone):
 		return codes.NotFound

@@ -26,6 +26,7 @@ type container struct {
 	*executor.Container
 	processes map[string]*process.Process // by exec id; nil while one is being started
 	ended     []string                    // exec ids in the order of their ends
+	release   func()                      // gives back what it shares with other containers
 }
 
 // claim reserves the id of a new container.
@@ -43,10 +44,10 @@ func (r *registry) claim(id string) error {
 }
 
 // set completes a claim.
-func (r *registry) set(id string, c *executor.Container) {
+func (r *registry) set(id string, c *executor.Container, release func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.byID[id].Container = c
+	r.byID[id].Container, r.byID[id].release = c, release
 }
 
 // remove forgets a container or a claim, and closes what nobody reads of its processes.
@@ -65,6 +66,9 @@ func (r *registry) remove(id string) {
 	}
 	if c.Container != nil {
 		c.Init.Close()
+	}
+	if c.release != nil {
+		c.release()
 	}
 }
 

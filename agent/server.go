@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/runvm/runvm/agent/executor"
+	"github.com/runvm/runvm/agent/sharing"
 	"github.com/runvm/runvm/agentproto"
 )
 
@@ -35,6 +36,8 @@ type Server struct {
 	options    Options
 	grpc       *grpc.Server
 	containers registry
+	namespaces sharing.Namespaces
+	memory     sharing.Memory
 
 	mu         sync.Mutex
 	configured bool
@@ -45,7 +48,7 @@ type Server struct {
 
 // New returns a server.
 func New(o Options) *Server {
-	s := &Server{options: o}
+	s := &Server{options: o, memory: sharing.Memory{Dir: agentproto.SharedMemoryDir}}
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
 		grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(2*window),

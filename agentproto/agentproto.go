@@ -20,4 +20,6 @@ const (
 	MaxChunk = 64 << 10
 	// SharedDir is where the agent mounts the sandbox's share in the guest.
 	SharedDir = "/run/runvm/shared"
+	// SharedMemoryDir is where the agent mounts the tmpfs of CreateContainerRequest.shared_memory in the guest.
+	SharedMemoryDir = "/run/runvm/shm"
 )

@@ -196,7 +196,7 @@ func FuzzLoad(f *testing.F) {
 		if b.Validate() != nil {
 			return
 		}
-		plan, err := b.Plan("c", "/shared")
+		plan, err := b.Plan(GuestDirs{Share: "/shared/c", SharedMemory: "/shm"})
 		if err != nil {
 			return
 		}

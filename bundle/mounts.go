@@ -123,7 +123,7 @@ func (p *planner) planBind(m *specs.Mount) error {
 	if err != nil {
 		return fmt.Errorf("error mounting %q to rootfs at %q: %w", source, m.Destination, err)
 	}
-	own, err := guestOwn(source, info, m)
+	own, err := p.guestOwn(source, info, m)
 	if err != nil {
 		return err
 	}

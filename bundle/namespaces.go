@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -61,7 +62,11 @@ func (p *planner) planNamespaces() error {
 		if err != nil {
 			return err
 		}
-		if !host || ns.Type == specs.MountNamespace {
+		switch {
+		case !host && isSharable(ns.Type):
+			p.plan.Join[ns.Type] = ns.Path
+			keep = append(keep, specs.LinuxNamespace{Type: ns.Type})
+		case !host, ns.Type == specs.MountNamespace:
 			return unsupportedf("joining the %s namespace %s of another container is not supported yet: "+
 				"give the container a %s namespace of its own", ns.Type, ns.Path, ns.Type)
 		}
@@ -79,6 +84,27 @@ func (p *planner) planNamespaces() error {
 		l.UIDMappings, l.GIDMappings = nil, nil
 	}
 	return nil
+}
+
+// isSharable says whether containers in one virtual machine can have a namespace of this type together.
+func isSharable(t specs.LinuxNamespaceType) bool {
+	return t == specs.IPCNamespace || t == specs.UTSNamespace || t == specs.PIDNamespace
+}
+
+// IsolateNetwork gives the container a network namespace of its own in a guest whose network belongs to others.
+func (p *Plan) IsolateNetwork() {
+	l := p.Guest.Linux
+	l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
+	for name, value := range p.GuestSysctls {
+		if !strings.HasPrefix(dotted(name), "net.") {
+			continue
+		}
+		if l.Sysctl == nil {
+			l.Sysctl = map[string]string{}
+		}
+		l.Sysctl[name] = value
+		delete(p.GuestSysctls, name)
+	}
 }
 
 // isHostNamespace says whether the path leads to a namespace of the host's, seen from here or from its init process.

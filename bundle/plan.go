@@ -13,13 +13,18 @@ import (
 type Plan struct {
 	// Guest is the configuration for the agent: all paths are the guest's.
 	Guest *specs.Spec
-	// Rootfs is the container's root; the guest sees it as <guest base>/<id>/rootfs.
+	// Rootfs is the container's root; the guest sees it as <share>/rootfs.
 	Rootfs Share
-	// Shares are the bind mounts, in config.json's order; the guest sees each as <guest base>/<id>/mounts/<Index>.
+	// Shares are the bind mounts, in config.json's order; the guest sees each as <share>/mounts/<Index>.
 	Shares []Share
 	// Mountpoints must exist before something is mounted there; see MakeMountpoints.
 	Mountpoints []Mountpoint
 	NetNS       NetNS
+	// Join are the namespaces of other containers that the container shares, type to path on the host: IPC, PID, UTS.
+	// The guest's spec has them as new ones.
+	Join map[specs.LinuxNamespaceType]string
+	// SharedMemory are tmpfs in the guest that containers have together; the guest's spec binds them.
+	SharedMemory []SharedMemory
 	// GuestSysctls are for the guest's own namespaces, name to value.
 	GuestSysctls map[string]string
 	// HostHooks run on the host: prestart, createRuntime, poststart, poststop.
@@ -43,6 +48,19 @@ type Share struct {
 	Hidden bool
 }
 
+// SharedMemory is a tmpfs that engines make on the host for one container or for a pod. The guest has one of its own in
+// its stead, at <shared memory base>/<ID>.
+type SharedMemory struct {
+	ID   string // identifies the host's as long as it is mounted; safe as a file name
+	Size uint64 // bytes; 0 for no limit
+}
+
+// GuestDirs says where the guest keeps what its containers get.
+type GuestDirs struct {
+	Share        string // the container's directory in the share
+	SharedMemory string // base of the shared memory of all containers
+}
+
 // Mountpoint is a place in the container's root, or in a directory shared with it, on which something will be mounted.
 type Mountpoint struct {
 	Path     string // clean, absolute seen from the container's root or from Volume
@@ -54,20 +72,21 @@ type Mountpoint struct {
 // planner holds a Plan in the making.
 type planner struct {
 	bundle    *Bundle
-	guestDir  string // the container's directory in the guest
+	guest     GuestDirs
 	plan      *Plan
 	placed    []placement // the mounts so far
 	anyDevice bool        // the container may use all devices: --privileged
 }
 
-// Plan decides how the container id runs in a guest that sees the host's shares below guestBase. The bundle is valid.
+// Plan decides how the container runs in a guest that has its things in the given directories. The bundle is valid.
 // Errors are ErrNotSupported where the configuration asks for something that a virtual machine does not get.
-func (b *Bundle) Plan(id, guestBase string) (*Plan, error) {
+func (b *Bundle) Plan(dirs GuestDirs) (*Plan, error) {
 	guest, err := clone(b.Spec)
 	if err != nil {
 		return nil, err
 	}
-	p := &planner{bundle: b, guestDir: filepath.Join(guestBase, id), plan: &Plan{Guest: guest}}
+	plan := &Plan{Guest: guest, Join: map[specs.LinuxNamespaceType]string{}}
+	p := &planner{bundle: b, guest: dirs, plan: plan}
 	p.anyDevice = allowsAllDevices(b.Spec.Linux.Resources)
 	p.planRoot()
 	steps := []func() error{p.refuse, p.planNamespaces, p.planMounts, p.planDevices, p.planHooks}
@@ -100,12 +119,12 @@ func (p *planner) planRoot() {
 	p.plan.Rootfs = Share{
 		Source: p.bundle.Rootfs(), Destination: "/", Dir: true, Recursive: true, ReadOnly: root.Readonly,
 	}
-	p.plan.Guest.Root.Path = filepath.Join(p.guestDir, "rootfs")
+	p.plan.Guest.Root.Path = filepath.Join(p.guest.Share, "rootfs")
 }
 
 // shareSource is where the guest sees a share.
 func (p *planner) shareSource(index int) string {
-	return filepath.Join(p.guestDir, "mounts", strconv.Itoa(index))
+	return filepath.Join(p.guest.Share, "mounts", strconv.Itoa(index))
 }
 
 func (p *planner) warnf(format string, args ...any) {

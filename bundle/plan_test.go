@@ -47,7 +47,7 @@ func TestPlanGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := b.Plan("c1", "/run/runvm/shared")
+	plan, err := b.Plan(GuestDirs{Share: "/run/runvm/shared/c1", SharedMemory: "/run/runvm/shm"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func planOf(t *testing.T, change func(b *Bundle)) (*Plan, error) {
 	if err := b.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	return b.Plan("c1", "/shared")
+	return b.Plan(GuestDirs{Share: "/shared/c1", SharedMemory: "/shm"})
 }
 
 func TestPlanRefuses(t *testing.T) {
@@ -129,9 +129,9 @@ func TestPlanRefuses(t *testing.T) {
 		"mount namespace": {func(b *Bundle) {
 			b.Spec.Linux.Namespaces[0].Path = "/proc/self/ns/mnt"
 		}, "joining the mount namespace"},
-		"pid namespace": {func(b *Bundle) {
-			b.Spec.Linux.Namespaces[1].Path = filepath.Join(b.Dir, "data")
-		}, "joining the pid namespace"},
+		"cgroup namespace": {func(b *Bundle) {
+			b.Spec.Linux.Namespaces[1] = specs.LinuxNamespace{Type: specs.CgroupNamespace, Path: filepath.Join(b.Dir, "data")}
+		}, "joining the cgroup namespace"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := planOf(t, c.change)
@@ -180,9 +180,9 @@ func TestPlanShm(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := plan.Guest.Mounts[0]
-	if m.Type != "tmpfs" || m.Source != "shm" || !lastOf(m.Options, "ro", "rw") ||
-		!strings.Contains(strings.Join(m.Options, ","), "size=") || plan.Shares != nil {
-		t.Errorf("mount %+v, shares %v; want the guest's own tmpfs", m, plan.Shares)
+	if len(plan.SharedMemory) != 1 || plan.SharedMemory[0].Size == 0 || m.Type != "bind" ||
+		m.Source != "/shm/"+plan.SharedMemory[0].ID || !lastOf(m.Options, "ro", "rw") || plan.Shares != nil {
+		t.Errorf("mount %+v, shared memory %v, shares %v; want the guest's own tmpfs", m, plan.SharedMemory, plan.Shares)
 	}
 	// A directory of the user's stays a volume, whatever filesystem it is on.
 	for source, destination := range map[string]string{"data": "/dev/shm", "/dev/shm": "/elsewhere"} {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -16,14 +17,14 @@ import (
 // guestOwn decides about bind mounts whose source is not plain data. It returns what the guest mounts of its own
 // instead, nil for plain directories and files, which are shared, or an error for what cannot cross into a virtual
 // machine. info is the source's, links followed.
-func guestOwn(source string, info fs.FileInfo, m *specs.Mount) (*specs.Mount, error) {
+func (p *planner) guestOwn(source string, info fs.FileInfo, m *specs.Mount) (*specs.Mount, error) {
 	// Files are judged by where they really are: an engine may come through a link, such as /var/run.
 	resolved, err := filepath.EvalSymlinks(source)
 	if err != nil {
 		return nil, fmt.Errorf("error mounting %q to rootfs at %q: %w", source, m.Destination, err)
 	}
 	if m.Destination == "/dev/shm" && info.IsDir() {
-		shm, err := guestShm(resolved, m)
+		shm, err := p.guestShm(resolved, m)
 		if shm != nil || err != nil {
 			return shm, err
 		}
@@ -74,26 +75,32 @@ func guestOwnDir(resolved, source string, m *specs.Mount) (*specs.Mount, error) 
 	return nil, nil
 }
 
-// guestShm replaces a shared-memory filesystem that the engine made for the container with one in the guest of the same
-// size: memory cannot be shared through a network of files. It returns nil if the source is an ordinary directory.
-func guestShm(source string, m *specs.Mount) (*specs.Mount, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(source, &st); err != nil {
+// guestShm replaces a shared-memory filesystem that the engine made for the container, or for its pod, with one in the
+// guest of the same size: memory cannot be shared through a network of files. It returns nil if the source is an
+// ordinary directory.
+func (p *planner) guestShm(source string, m *specs.Mount) (*specs.Mount, error) {
+	var fsStat unix.Statfs_t
+	var st unix.Stat_t
+	err := unix.Statfs(source, &fsStat)
+	if err == nil {
+		err = unix.Stat(source, &st)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("error mounting %q to rootfs at %q: %w",
 			source, m.Destination, &fs.PathError{Op: "statfs", Path: source, Err: err})
 	}
-	if st.Type != unix.TMPFS_MAGIC || !isMountRoot(source) {
+	if fsStat.Type != unix.TMPFS_MAGIC || !isMountRoot(source) {
 		return nil, nil
 	}
-	options := []string{"nosuid", "noexec", "nodev", "mode=1777"}
-	// A tmpfs without a limit has no blocks, tmpfs(5).
-	if size := st.Blocks * uint64(st.Bsize); size > 0 {
-		options = append(options, fmt.Sprintf("size=%d", size))
-	}
+	// A tmpfs without a limit has no blocks, tmpfs(5). Its device number is its alone while it is mounted.
+	shm := SharedMemory{ID: strconv.FormatUint(st.Dev, 10), Size: fsStat.Blocks * uint64(fsStat.Bsize)}
+	p.plan.SharedMemory = append(p.plan.SharedMemory, shm)
+	options := []string{"bind", "nosuid", "noexec", "nodev"}
 	if lastOf(m.Options, "ro", "rw") {
 		options = append(options, "ro")
 	}
-	return &specs.Mount{Destination: m.Destination, Type: "tmpfs", Source: "shm", Options: options}, nil
+	source = filepath.Join(p.guest.SharedMemory, shm.ID)
+	return &specs.Mount{Destination: m.Destination, Type: "bind", Source: source, Options: options}, nil
 }
 
 // isMountRoot says whether a directory is the root of a mount, statx(2). Kernels before 5.8 do not tell, and the

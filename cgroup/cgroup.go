@@ -112,6 +112,19 @@ func newConfig(id, path string, systemd bool) (*cgroups.Cgroup, error) {
 	return c, nil
 }
 
+// Sibling is the cgroupsPath of a cgroup of that name beside the one that path names; empty leaves the place to New.
+func Sibling(path string, systemd bool, name string) string {
+	switch {
+	case path == "":
+		return ""
+	case systemd:
+		slice, _, _ := strings.Cut(path, ":")
+		return slice + ":runvm:" + name
+	default:
+		return filepath.Join(filepath.Dir(path), "runvm-"+name)
+	}
+}
+
 // hostResources turns a container's limits into those of the processes that carry its VM. Devices and pids are left
 // out: QEMU needs its own, and both are enforced in the guest.
 func hostResources(r *specs.LinuxResources, o Overhead) *cgroups.Resources {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -21,9 +20,9 @@ import (
 	"github.com/runvm/runvm/container"
 	"github.com/runvm/runvm/create"
 	"github.com/runvm/runvm/globals"
+	"github.com/runvm/runvm/internal/namespace"
 	"github.com/runvm/runvm/internal/undo"
 	"github.com/runvm/runvm/monitor"
-	"github.com/runvm/runvm/netns"
 	"github.com/runvm/runvm/shim"
 )
 
@@ -171,12 +170,12 @@ func (e *execution) start(ctx context.Context) (err error) {
 		return err
 	}
 	// From here on the process ends when the lifeline closes, whatever happens to this process or the shim.
-	lifeline, err := monitor.AttachExec(ctx, monitor.At(e.container.Dir()), e.container.ID, e.id)
+	lifeline, err := monitor.AttachExec(ctx, monitor.At(e.container.SandboxDir()), e.container.ID, e.id)
 	if err != nil {
 		return err
 	}
 	defer lifeline.Close()
-	agent, err := monitor.DialAgent(ctx, monitor.At(e.container.Dir()))
+	agent, err := monitor.DialAgent(ctx, monitor.At(e.container.SandboxDir()))
 	if err != nil {
 		return err
 	}
@@ -224,11 +223,9 @@ func (e *execution) startShim() error {
 		e.console = pair
 		o.Stdin, o.Stdout, o.Stderr, o.Terminal = pair.Slave, pair.Slave, pair.Slave, true
 	}
-	err := netns.Do("/proc/"+strconv.Itoa(e.container.Shim.PID)+"/ns/net", func() (err error) {
-		e.shim, err = shim.Start(o)
-		return err
-	})
-	if err != nil {
+	o.Join = map[namespace.Kind]string{namespace.Net: namespace.PathOf(e.container.Shim.PID, namespace.Net)}
+	var err error
+	if e.shim, err = shim.Start(o); err != nil {
 		return err
 	}
 	ref := e.container.Cgroup
@@ -243,7 +240,7 @@ func (e *execution) startShim() error {
 }
 
 func (e *execution) startInGuest(ctx context.Context) error {
-	client, err := monitor.Agent(ctx, monitor.At(e.container.Dir()))
+	client, err := monitor.Agent(ctx, monitor.At(e.container.SandboxDir()))
 	if err != nil {
 		return err
 	}

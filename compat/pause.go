@@ -63,7 +63,7 @@ func freeze(ctx context.Context, g *globals.Globals, id string, frozen bool) err
 	case !frozen && status != container.Paused:
 		return container.ErrNotPaused
 	}
-	client, err := monitor.Agent(ctx, monitor.At(c.Dir()))
+	client, err := monitor.Agent(ctx, monitor.At(c.SandboxDir()))
 	if err != nil {
 		return err
 	}

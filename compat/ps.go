@@ -69,7 +69,7 @@ func processes(ctx context.Context, g *globals.Globals, id string) ([]*agentprot
 	if s := c.Status(); s == container.Stopped || s == container.Creating {
 		return nil, container.ErrNotRunning
 	}
-	client, err := monitor.Agent(ctx, monitor.At(c.Dir()))
+	client, err := monitor.Agent(ctx, monitor.At(c.SandboxDir()))
 	if err != nil {
 		return nil, err
 	}

@@ -2,9 +2,11 @@ package container
 
 import "path/filepath"
 
-// Every name that a container's directory, <root>/<id>, can hold. docs/state-directory.md describes them.
+// Every name that the directories of a container, <root>/<id>, and of a sandbox, <root>/,sandboxes/<name>, can hold.
+// docs/state-directory.md describes them.
 const (
 	recordFile    = "state.json"
+	sandboxFile   = "sandbox.json"
 	monitorSocket = "monitor.sock"
 	agentSocket   = "agent.sock"
 	sharedDir     = "shared"
@@ -20,24 +22,30 @@ type Dir string
 // Record is the file with the container's Record.
 func (d Dir) Record() string { return filepath.Join(string(d), recordFile) }
 
+// SandboxDir is a sandbox's directory and knows the names in it. The directory is 0700, its files 0600.
+type SandboxDir string
+
+// Record is the file with the sandbox's SandboxRecord.
+func (d SandboxDir) Record() string { return filepath.Join(string(d), sandboxFile) }
+
 // Shared is where the monitor builds the tree that virtiofsd shows the guest. Outside the monitor's mount namespace it
 // is an empty directory.
-func (d Dir) Shared() string { return filepath.Join(string(d), sharedDir) }
+func (d SandboxDir) Shared() string { return filepath.Join(string(d), sharedDir) }
 
 // Jail is the directory that QEMU's private root is mounted on. Outside QEMU's mount namespace it is empty.
-func (d Dir) Jail() string { return filepath.Join(string(d), jailDir) }
+func (d SandboxDir) Jail() string { return filepath.Join(string(d), jailDir) }
 
 // VM is the directory that QEMU sees in its jail; it holds the sockets that QEMU itself opens.
-func (d Dir) VM() string { return filepath.Join(string(d), vmDir) }
+func (d SandboxDir) VM() string { return filepath.Join(string(d), vmDir) }
 
 // MonitorSocket is the name of the monitor's request socket in the directory.
-func (d Dir) MonitorSocket() string { return monitorSocket }
+func (d SandboxDir) MonitorSocket() string { return monitorSocket }
 
 // AgentSocket is the name of the socket in the directory that leads to the guest's agent.
-func (d Dir) AgentSocket() string { return agentSocket }
+func (d SandboxDir) AgentSocket() string { return agentSocket }
 
 // ShareSocket is the name of virtiofsd's socket in VM.
-func (d Dir) ShareSocket() string { return shareSocket }
+func (d SandboxDir) ShareSocket() string { return shareSocket }
 
 // QMPSocket is the name of QEMU's monitor socket in VM.
-func (d Dir) QMPSocket() string { return qmpSocket }
+func (d SandboxDir) QMPSocket() string { return qmpSocket }

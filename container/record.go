@@ -36,8 +36,8 @@ type Record struct {
 	Creator pidfd.Process `json:"creator,omitzero"`
 	// Shim is the process whose pid the container has on the host; zero until create has started it.
 	Shim pidfd.Process `json:"shim,omitzero"`
-	// Monitor owns the sandbox; zero until create has started it.
-	Monitor pidfd.Process `json:"monitor,omitzero"`
+	// Sandbox names the sandbox that the container is a member of, see Store.Sandbox; empty until create has chosen one.
+	Sandbox string `json:"sandbox,omitempty"`
 	// Ready says that create came to its end.
 	Ready bool `json:"ready,omitempty"`
 	// Started says that the start command let the user's program run.
@@ -45,9 +45,6 @@ type Record struct {
 	// Frozen says that the container is paused.
 	Frozen bool `json:"frozen,omitempty"`
 
-	// NetNS is the path of the network namespace whose interfaces the VM has taken; empty when the container's own
-	// namespace came without a path.
-	NetNS string `json:"netns,omitempty"`
 	// Cgroup locates the container's cgroup on the host.
 	Cgroup CgroupRef `json:"cgroup"`
 }

@@ -1,7 +1,6 @@
 package container
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/runvm/runvm/bundle"
 	"github.com/runvm/runvm/internal/atomicfile"
@@ -177,83 +174,17 @@ func (c *Container) Save() error {
 	return nil
 }
 
-// Lock waits for the container's lock, reads the record again and returns what gives the lock back. ErrNotExist: the
-// container was deleted meanwhile. When ctx ends the wait does, too. The lock is on the directory itself, so that no lock file can be left behind or be
-// unlinked under a waiter.
-func (c *Container) Lock(ctx context.Context) (unlock func(), err error) {
-	f, err := os.Open(string(c.dir))
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("container %q: %w", c.ID, ErrNotExist)
-		}
-		return nil, err
-	}
-	locked := make(chan error, 1)
-	go func() { locked <- flock(f) }()
-	select {
-	case err = <-locked:
-	case <-ctx.Done():
-		// The goroutine keeps the file until the lock is free, and gives it back then.
-		go func() { <-locked; _ = f.Close() }()
-		return nil, fmt.Errorf("wait for another command on container %q: %w", c.ID, ctx.Err())
-	}
-	if err == nil {
-		err = c.stillThere(f)
-	}
-	if err == nil {
-		err = c.read()
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return func() { _ = f.Close() }, nil
+// SandboxDir returns the directory of the container's sandbox; it does not exist when the container has none.
+func (c *Container) SandboxDir() SandboxDir {
+	return sandboxDir(filepath.Dir(string(c.dir)), c.Sandbox)
 }
 
-// flock waits for an exclusive lock.
-func flock(f *os.File) error {
-	for {
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
-}
-
-// stillThere checks that the locked directory is the one that the path names.
-func (c *Container) stillThere(f *os.File) error {
-	locked, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	named, err := os.Stat(string(c.dir))
-	if err != nil || !os.SameFile(locked, named) {
-		return fmt.Errorf("container %q: %w", c.ID, ErrNotExist)
-	}
-	return nil
-}
-
-// Remove deletes the container's directory: known names only, each with unlink or rmdir, so that nothing that is still
-// mounted there can be emptied. Idempotent. The record goes last but one: whatever fails before can be tried again.
+// Remove deletes the container's directory: known names only, each with unlink or rmdir, so that nothing else can be
+// lost. Idempotent. The record goes last but one: whatever fails before can be tried again.
 func (c *Container) Remove() error {
-	vm := c.dir.VM()
-	names := []string{
-		filepath.Join(vm, shareSocket), filepath.Join(vm, shareSocket+".pid"), filepath.Join(vm, qmpSocket), vm,
-		c.dir.Jail(), c.dir.Shared(),
-		filepath.Join(string(c.dir), monitorSocket), filepath.Join(string(c.dir), agentSocket),
-		c.dir.Record(), string(c.dir),
-	}
+	names := []string{c.dir.Record(), string(c.dir)}
 	if c.index != "" {
 		names = append(names, c.index)
 	}
-	// A writer of the record that was killed leaves its temporary file.
-	unfinished, err := filepath.Glob(filepath.Join(string(c.dir), "."+recordFile+".*"))
-	if err != nil {
-		return fmt.Errorf("remove container state: %w", err)
-	}
-	names = append(unfinished, names...)
-	for _, name := range names {
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove container state: %w", err)
-		}
-	}
-	return nil
+	return removeNames(string(c.dir), recordFile, names)
 }

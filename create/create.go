@@ -5,6 +5,7 @@ package create
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -23,7 +24,7 @@ import (
 	"github.com/runvm/runvm/internal/atomicfile"
 	"github.com/runvm/runvm/internal/undo"
 	"github.com/runvm/runvm/monitor"
-	"github.com/runvm/runvm/netns"
+	"github.com/runvm/runvm/pod"
 	"github.com/runvm/runvm/shim"
 )
 
@@ -59,11 +60,19 @@ type creation struct {
 	plan    *bundle.Plan
 	tools   tools
 
+	kind       bundle.Kind // by the annotations, with sandboxRef
+	sandboxRef string
+	shareDir   string // the container's directory in the sandbox's share: a new name, of which no guest remembers anything
+	network    string // identifies the network namespace at plan.NetNS.Path
+
 	container *container.Container
-	shim      *shim.Process
-	cgroup    *cgroup.Cgroup
-	monitor   *monitor.Process
-	console   *console.Pair
+	place     *pod.Place
+	// namespaces that the container does not share with the guest's own system, kind to what identifies the shim's.
+	namespaces map[string]string
+	shim       *shim.Process
+	cgroup     *cgroup.Cgroup
+	monitor    *monitor.Process
+	console    *console.Pair
 }
 
 // Run makes a container, or leaves nothing behind.
@@ -87,12 +96,15 @@ func Run(ctx context.Context, g *globals.Globals, o Options) (_ *Result, err err
 	if err = c.claim(); err != nil {
 		return nil, err
 	}
+	u.Push(c.leaveSandbox)
+	if err = c.findSandbox(ctx); err != nil {
+		return nil, err
+	}
 
-	u.Push(c.cleanNetwork)
 	u.Push(c.destroyCgroup)
 	u.Push(c.closeConsole)
 	u.Push(c.killShim)
-	if err = c.startShim(); err != nil {
+	if err = c.startShim(ctx); err != nil {
 		return nil, err
 	}
 	if err = c.makeCgroup(); err != nil {
@@ -107,6 +119,10 @@ func Run(ctx context.Context, g *globals.Globals, o Options) (_ *Result, err err
 
 	u.Push(c.killMonitor)
 	if err = c.bootSandbox(ctx); err != nil {
+		return nil, err
+	}
+	u.Push(c.closeHold)
+	if err = c.share(ctx); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, guestTimeout)
@@ -149,13 +165,15 @@ func (c *creation) prepare() (err error) {
 	if c.PreserveFDs > 0 {
 		return fmt.Errorf("--preserve-fds %d: file descriptors cannot be passed into a virtual machine yet", c.PreserveFDs)
 	}
-	if kind, sandboxID := bundle.SandboxRef(c.bundle.Spec.Annotations, c.ID); kind == bundle.PodMember {
-		return fmt.Errorf("the container belongs to the pod sandbox %q: pods are not supported yet", sandboxID)
-	}
-	if c.plan, err = c.bundle.Plan(c.ID, agentproto.SharedDir); err != nil {
+	c.kind, c.sandboxRef = bundle.SandboxRef(c.bundle.Spec.Annotations, c.ID)
+	c.shareDir = rand.Text()
+	c.plan, err = c.bundle.Plan(bundle.GuestDirs{
+		Share: filepath.Join(agentproto.SharedDir, c.shareDir), SharedMemory: agentproto.SharedMemoryDir,
+	})
+	if err != nil {
 		return err
 	}
-	if err = c.checkNetwork(); err != nil {
+	if err = c.checkHostNetwork(); err != nil {
 		return err
 	}
 	if c.config, err = c.globals.Config(); err != nil {
@@ -181,39 +199,6 @@ func (c *creation) checkTerminal() error {
 	}
 	if (c.Attached || !terminal) && c.ConsoleSocket != "" {
 		return errors.New("cannot use console socket if runvm will not detach or allocate tty")
-	}
-	return nil
-}
-
-// checkNetwork refuses the namespaces whose interfaces must not be taken.
-func (c *creation) checkNetwork() error {
-	n := c.plan.NetNS
-	if n.Host {
-		return bundle.ErrHostNetwork
-	}
-	if n.Path == "" {
-		return nil
-	}
-	host, err := netns.IsHost(n.Path)
-	if err != nil {
-		return err
-	}
-	if host {
-		return bundle.ErrHostNetwork
-	}
-	used, err := netns.InUse(n.Path)
-	if err != nil {
-		return err
-	}
-	if used {
-		return fmt.Errorf("network namespace %s belongs to another runvm container: sharing a virtual machine is not supported yet", n.Path)
-	}
-	others, err := netns.ForeignProcesses(n.Path, func(int) bool { return false })
-	if err != nil {
-		return err
-	}
-	if len(others) > 0 {
-		return fmt.Errorf("network namespace %s is in use by process %d: a virtual machine would take its interfaces away", n.Path, others[0])
 	}
 	return nil
 }

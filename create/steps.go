@@ -3,9 +3,7 @@ package create
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/runvm/runvm/agentclient"
@@ -15,6 +13,7 @@ import (
 	"github.com/runvm/runvm/console"
 	"github.com/runvm/runvm/container"
 	"github.com/runvm/runvm/hooks"
+	"github.com/runvm/runvm/internal/namespace"
 	"github.com/runvm/runvm/internal/pidfd"
 	"github.com/runvm/runvm/monitor"
 	"github.com/runvm/runvm/netns"
@@ -30,20 +29,14 @@ func (c *creation) claim() error {
 	spec := c.bundle.Spec
 	c.container.Record = container.Record{
 		Version: spec.Version, ID: c.ID, Bundle: c.bundle.Dir, Rootfs: c.bundle.Rootfs(), Created: time.Now().UTC(),
-		Terminal: spec.Process.Terminal, Annotations: spec.Annotations, Creator: self, NetNS: c.plan.NetNS.Path,
+		Terminal: spec.Process.Terminal, Annotations: spec.Annotations, Creator: self,
 		Cgroup: container.CgroupRef{Path: spec.Linux.CgroupsPath, Systemd: c.globals.SystemdCgroup},
-	}
-	dir := c.container.Dir()
-	for _, d := range []string{dir.Shared(), dir.Jail(), dir.VM()} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			return fmt.Errorf("make the sandbox's directories: %w", err)
-		}
 	}
 	return c.container.Save()
 }
 
-// startShim starts the process that the container is on the host, in the container's network namespace.
-func (c *creation) startShim() error {
+// startShim starts the process that the container is on the host, in the container's namespaces.
+func (c *creation) startShim(ctx context.Context) error {
 	o := shim.Options{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Args: c.bundle.Spec.Process.Args, Isolate: true, LogFlags: c.globals.ChildFlags(),
@@ -56,22 +49,16 @@ func (c *creation) startShim() error {
 		c.console = pair
 		o.Stdin, o.Stdout, o.Stderr, o.Terminal = pair.Slave, pair.Slave, pair.Slave, true
 	}
-	start := func() (err error) {
-		c.shim, err = shim.Start(o)
-		return err
-	}
+	o.New, o.Join = c.shimNamespaces()
 	var err error
-	if c.plan.NetNS.New {
-		o.NewNetwork = true
-		err = start()
-	} else {
-		err = netns.Do(c.plan.NetNS.Path, start)
-	}
-	if err != nil {
+	if c.shim, err = shim.Start(o); err != nil {
 		return err
 	}
 	c.container.Shim = c.shim.Process
-	return c.container.Save()
+	if err := c.container.Save(); err != nil {
+		return err
+	}
+	return c.register(ctx)
 }
 
 func (c *creation) killShim() error {
@@ -143,24 +130,32 @@ func (c *creation) runHooks(names ...hooks.Name) error {
 	return nil
 }
 
-// bootSandbox starts the monitor, in the shim's network namespace and in the container's cgroup, and lets it boot.
+// bootSandbox starts the monitor of a new sandbox, in the shim's network namespace, and lets it boot. The virtual machine
+// is in the container's cgroup, with its limits, or in one of its own if it is a pod's.
 func (c *creation) bootSandbox(ctx context.Context) error {
-	ns := "/proc/" + strconv.Itoa(c.shim.PID) + "/ns/net"
-	err := netns.Do(ns, func() (err error) {
+	if !c.place.New {
+		return nil
+	}
+	err := netns.Do(namespace.PathOf(c.shim.PID, namespace.Net), func() (err error) {
 		c.monitor, err = monitor.Start(c.globals.ChildFlags())
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	c.container.Monitor = c.monitor.Process
-	if err := c.container.Save(); err != nil {
+	err = c.place.Update(ctx, func(r *container.SandboxRecord) { r.Monitor = c.monitor.Process })
+	if err != nil {
 		return err
 	}
-	if err := c.cgroup.Add(c.monitor.PID); err != nil {
+	if c.kind == bundle.OwnVM {
+		err = c.cgroup.Add(c.monitor.PID)
+	} else {
+		err = c.place.SeparateCgroup()
+	}
+	if err != nil {
 		return err
 	}
-	return c.monitor.Boot(ctx, c.sandboxConfig(), monitor.At(c.container.Dir()))
+	return c.monitor.Boot(ctx, c.sandboxConfig(), monitor.At(c.place.Sandbox.Dir()))
 }
 
 func (c *creation) killMonitor() error {
@@ -170,27 +165,23 @@ func (c *creation) killMonitor() error {
 	return c.monitor.Kill()
 }
 
-// cleanNetwork removes what a monitor that was killed could not.
-func (c *creation) cleanNetwork() error {
-	if c.plan.NetNS.Path == "" || c.monitor == nil {
-		return nil
-	}
-	return netns.Cleanup(c.plan.NetNS.Path)
-}
-
 // createInGuest makes the container in the guest.
 func (c *creation) createInGuest(ctx context.Context) error {
 	spec, err := json.Marshal(c.plan.Guest)
 	if err != nil {
 		return err
 	}
-	client, err := monitor.Agent(ctx, monitor.At(c.container.Dir()))
+	client, err := monitor.Agent(ctx, monitor.At(c.place.Sandbox.Dir()))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	request := &agentproto.CreateContainerRequest{
 		ContainerId: c.ID, Spec: spec, NoPivot: c.NoPivot, NoNewKeyring: c.NoNewKeyring, GuestSysctls: c.plan.GuestSysctls,
+		Namespaces: c.namespaces,
+	}
+	for _, shm := range c.plan.SharedMemory {
+		request.SharedMemory = append(request.SharedMemory, &agentproto.SharedMemory{Id: shm.ID, Size: shm.Size})
 	}
 	if size := c.bundle.Spec.Process.ConsoleSize; size != nil {
 		request.TtySizeSet = true
@@ -204,17 +195,21 @@ func (c *creation) createInGuest(ctx context.Context) error {
 
 // attachShim connects the shim to the guest's process, and the container's life to the sandbox's.
 func (c *creation) attachShim(ctx context.Context) error {
-	agent, err := monitor.DialAgent(ctx, monitor.At(c.container.Dir()))
+	agent, err := monitor.DialAgent(ctx, monitor.At(c.place.Sandbox.Dir()))
 	if err != nil {
 		return err
 	}
 	defer agent.Close()
-	lifeline, err := monitor.Attach(ctx, monitor.At(c.container.Dir()), c.ID)
+	lifeline, err := monitor.Attach(ctx, monitor.At(c.place.Sandbox.Dir()), c.ID)
 	if err != nil {
 		return err
 	}
 	defer lifeline.Close()
-	return c.shim.Attach(ctx, agent, lifeline)
+	if err := c.shim.Attach(ctx, agent, lifeline); err != nil {
+		return err
+	}
+	c.place.Unlock()
+	return nil
 }
 
 // finish hands out the terminal, completes the record and then writes the pid file, for which engines wait.
@@ -235,6 +230,12 @@ func (c *creation) finish() error {
 	}
 	if err := WritePidFile(c.PidFile, c.shim.PID); err != nil {
 		return err
+	}
+	if err := c.closeHold(); err != nil {
+		return err
+	}
+	if c.monitor == nil {
+		return nil
 	}
 	// Last of all: afterwards the monitor is no longer ours to wait for.
 	return c.monitor.Commit()

@@ -75,13 +75,13 @@ func useVsock(transport string) (bool, error) {
 
 // sandboxConfig puts together what the monitor needs.
 func (c *creation) sandboxConfig() sandbox.Config {
-	dir := c.container.Dir()
+	dir := c.place.Sandbox.Dir()
 	hostname := c.bundle.Spec.Hostname
 	if hostname == "" {
 		hostname = "runvm"
 	}
 	return sandbox.Config{
-		ID: c.ID, Hostname: hostname,
+		ID: c.place.Sandbox.ID, Hostname: hostname,
 		Dirs: sandbox.Dirs{
 			Shared: dir.Shared(), Jail: dir.Jail(), VM: dir.VM(), Share: dir.ShareSocket(), QMP: dir.QMPSocket(),
 		},
@@ -93,23 +93,7 @@ func (c *creation) sandboxConfig() sandbox.Config {
 		HotplugPorts: c.config.VM.HotplugPorts, Vsock: c.tools.vsock,
 		BootTimeout: time.Duration(c.config.VM.BootSeconds) * time.Second,
 		// The monitor runs in the namespace, and its own path to it stays valid whatever becomes of the engine's.
-		NetNS:   "/proc/self/ns/net",
-		Members: []sandbox.Member{c.member()},
-	}
-}
-
-func (c *creation) member() sandbox.Member {
-	m := sandbox.Member{ID: c.ID, Root: mount(c.plan.Rootfs)}
-	for _, s := range c.plan.Shares {
-		m.Mounts = append(m.Mounts, mount(s))
-	}
-	return m
-}
-
-func mount(s bundle.Share) sandbox.Mount {
-	return sandbox.Mount{
-		Index: s.Index, Source: s.Source, Dir: s.Dir, Recursive: s.Recursive,
-		ReadOnly: s.ReadOnly, RecursiveReadOnly: s.RecursiveReadOnly,
+		NetNS: "/proc/self/ns/net",
 	}
 }
 

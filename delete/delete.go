@@ -7,23 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/runvm/runvm/bundle"
-	"github.com/runvm/runvm/cgroup"
 	"github.com/runvm/runvm/container"
 	"github.com/runvm/runvm/globals"
 	"github.com/runvm/runvm/hooks"
-	"github.com/runvm/runvm/internal/pidfd"
 	"github.com/runvm/runvm/monitor"
-	"github.com/runvm/runvm/netns"
+	"github.com/runvm/runvm/pod"
 )
-
-// killTimeout bounds how long a killed process may take to go.
-const killTimeout = 10 * time.Second
 
 // Command is "runvm delete".
 func Command(g *globals.Globals) *cli.Command {
@@ -79,11 +73,6 @@ func remove(ctx context.Context, g *globals.Globals, c *container.Container, for
 	if err := endProcesses(ctx, c); err != nil {
 		return err
 	}
-	if c.NetNS != "" {
-		if err := netns.Cleanup(c.NetNS); err != nil {
-			return err
-		}
-	}
 	if err := c.Remove(); err != nil {
 		return err
 	}
@@ -101,78 +90,29 @@ func endCreator(ctx context.Context, c *container.Container) error {
 	if err := c.Creator.Signal(unix.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("end the create command of container %s: %w", c.ID, err)
 	}
-	if wait(ctx, c.Creator, monitor.StopTimeout) == nil {
+	bounded, cancel := context.WithTimeout(ctx, monitor.StopTimeout)
+	defer cancel()
+	if c.Creator.Wait(bounded) == nil {
 		return nil
 	}
-	return end(ctx, c.Creator, killTimeout)
+	return pod.End(ctx, c.Creator)
 }
 
-// endProcesses ends shim, monitor and whatever else is in the container's cgroup, then removes the cgroup.
+// endProcesses ends the shim, with the sandbox if nobody else is in it, and whatever else is in the container's cgroup;
+// then it removes the cgroup.
 func endProcesses(ctx context.Context, c *container.Container) error {
-	if err := end(ctx, c.Shim, killTimeout); err != nil {
+	if err := pod.End(ctx, c.Shim); err != nil {
 		return fmt.Errorf("end the container's shim: %w", err)
 	}
-	// Losing the shim makes the monitor take its sandbox down and end by itself.
-	if err := wait(ctx, c.Monitor, monitor.StopTimeout); err != nil {
-		if err := end(ctx, c.Monitor, killTimeout); err != nil {
-			return fmt.Errorf("end the sandbox's monitor: %w", err)
+	if s := c.SandboxOf(); s != nil {
+		if err := pod.Leave(ctx, s, c.ID); err != nil {
+			return err
 		}
 	}
 	if len(c.Cgroup.Paths) == 0 {
 		return nil
 	}
-	group, err := cgroup.Open(c.ID, c.Cgroup.Path, c.Cgroup.Systemd, c.Cgroup.Paths)
-	if err != nil {
-		return err
-	}
-	if err := endMembers(ctx, group); err != nil {
-		return err
-	}
-	return group.Destroy()
-}
-
-// endMembers kills what is left in the cgroup: QEMU, virtiofsd and the shims of execs after the monitor was killed.
-func endMembers(ctx context.Context, group *cgroup.Cgroup) error {
-	pids, err := group.Pids()
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, pid := range pids {
-		p, err := pidfd.Find(pid)
-		if errors.Is(err, os.ErrProcessDone) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := end(ctx, p, killTimeout); err != nil {
-			return fmt.Errorf("end process %d: %w", pid, err)
-		}
-	}
-	return nil
-}
-
-// end kills a process and waits until it is gone.
-func end(ctx context.Context, p pidfd.Process, timeout time.Duration) error {
-	if !p.Alive() {
-		return nil
-	}
-	if err := p.Signal(unix.SIGKILL); err != nil {
-		if errors.Is(err, os.ErrProcessDone) {
-			return nil
-		}
-		return err
-	}
-	return wait(ctx, p, timeout)
-}
-
-func wait(ctx context.Context, p pidfd.Process, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	return p.Wait(ctx)
+	return pod.DestroyCgroup(ctx, c.ID, c.Cgroup)
 }
 
 // poststop runs the hooks of that name; the container is gone, so a failure is only logged (runtime-spec, lifecycle

@@ -87,7 +87,7 @@ func Run(ctx context.Context, g *globals.Globals, id string, signal unix.Signal,
 }
 
 func signalGuest(ctx context.Context, c *container.Container, signal unix.Signal, all bool) error {
-	client, err := monitor.Agent(ctx, monitor.At(c.Dir()))
+	client, err := monitor.Agent(ctx, monitor.At(c.SandboxDir()))
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -26,7 +28,7 @@ type Sockets struct {
 }
 
 // At names the sockets of the monitor whose sandbox has the given directory.
-func At(d container.Dir) Sockets {
+func At(d container.SandboxDir) Sockets {
 	return Sockets{Directory: string(d), Monitor: d.MonitorSocket(), Agent: d.AgentSocket()}
 }
 
@@ -99,6 +101,49 @@ const stopTimeout = 15 * time.Second
 
 // StopTimeout is how long others wait for a monitor before they kill it.
 const StopTimeout = stopTimeout
+
+// Hold is a container's place in a sandbox while create is at work on it.
+type Hold struct{ conn *net.UnixConn }
+
+// Join takes a place in a running sandbox for a container that is not a member; dir is its directory in the share.
+// ErrEnding: the sandbox ends, or has ended. The caller closes the hold: then the container has to be attached, or
+// everything of it in the sandbox is removed.
+func Join(ctx context.Context, s Sockets, id, dir string) (*Hold, error) {
+	conn, err := send(ctx, s, request{Op: opJoin, Container: id, Dir: dir})
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, io.EOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		err = ErrEnding
+	}
+	if err != nil {
+		return nil, fmt.Errorf("join the sandbox: %w", err)
+	}
+	return &Hold{conn}, nil
+}
+
+// Share shows the guest a mount that sandbox.CloneMount made.
+func (h *Hold) Share(ctx context.Context, m sandbox.Mount, f *os.File) error {
+	stop := context.AfterFunc(ctx, func() { _ = h.conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := writeMount(h.conn, m, f); err != nil {
+		return fmt.Errorf("the sandbox's monitor ended: %w", err)
+	}
+	return readReply(h.conn)
+}
+
+// Close gives the place up, unless the container has been attached.
+func (h *Hold) Close() error { return h.conn.Close() }
+
+// Remove returns when the sandbox has let go of a container that has ended, or is gone itself.
+func Remove(ctx context.Context, s Sockets, id string) error {
+	conn, err := send(ctx, s, request{Op: opRemove, Container: id})
+	if err == nil {
+		return conn.Close()
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("wait until the sandbox has let go of container %s: %w", id, ctx.Err())
+	}
+	return nil // a monitor that has ended, or ends, has nothing
+}
 
 // Attach makes the returned connection a container's lifeline.
 func Attach(ctx context.Context, s Sockets, id string) (*net.UnixConn, error) {

@@ -26,10 +26,11 @@ type monitor struct {
 	sandbox *sandbox.Sandbox
 	log     *logrus.Logger
 
-	mu       sync.Mutex
-	attached map[string]net.Conn // lifelines, by container
-	idle     chan struct{}       // closed when the last container has ended, or its creator gave up
-	ended    bool
+	mu      sync.Mutex
+	members map[string]*member
+	idle    chan struct{} // closed when the last container has ended, or its creator gave up
+	ended   bool
+	stopped chan struct{} // closed when the sandbox is gone
 }
 
 // Main is the monitor's process. It returns when the sandbox is gone.
@@ -51,7 +52,7 @@ func Main(ctx context.Context, log *logrus.Logger) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
-	m := &monitor{log: log, attached: map[string]net.Conn{}, idle: make(chan struct{})}
+	m := &monitor{log: log, members: map[string]*member{}, idle: make(chan struct{}), stopped: make(chan struct{})}
 	return m.run(ctx, control, s)
 }
 
@@ -126,11 +127,15 @@ func (m *monitor) wait(ctx context.Context) error {
 
 // stop takes the sandbox down and then, by closing the lifelines, tells the shims.
 func (m *monitor) stop() error {
+	m.mu.Lock()
+	m.end() // nobody joins any more
+	m.mu.Unlock()
 	err := m.sandbox.Stop()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, c := range m.attached {
-		_ = c.Close()
+	close(m.stopped)
+	for _, member := range m.members {
+		member.closeLifeline()
 	}
 	return err
 }
@@ -153,8 +158,12 @@ func (m *monitor) handle(c net.Conn) {
 		return
 	}
 	switch r.Op {
+	case opJoin:
+		m.join(c.(*net.UnixConn), r.Container, r.Dir)
 	case opAttach:
 		m.attach(c, r.Container)
+	case opRemove:
+		m.remove(c, r.Container)
 	case opAttachExec:
 		m.attachExec(c, r.Container, r.Exec)
 	case opNetwork:
@@ -168,32 +177,6 @@ func (m *monitor) handle(c net.Conn) {
 	}
 }
 
-// attach holds a container's lifeline until the other side closes it.
-func (m *monitor) attach(c net.Conn, id string) {
-	m.mu.Lock()
-	_, taken := m.attached[id]
-	if !taken {
-		m.attached[id] = c
-	}
-	m.mu.Unlock()
-	if taken {
-		_ = answer(c, fmt.Errorf("container %q is attached already", id))
-		_ = c.Close()
-		return
-	}
-	_ = answer(c, nil)
-	_, _ = io.Copy(io.Discard, c)
-	m.mu.Lock()
-	if len(m.attached) == 1 {
-		// The last one: its connection stays open until the sandbox is gone.
-		m.end()
-	} else {
-		delete(m.attached, id)
-		_ = c.Close()
-	}
-	m.mu.Unlock()
-}
-
 // attachExec holds the lifeline of a process until the other side closes it, and then makes sure that the process ends.
 func (m *monitor) attachExec(c net.Conn, id, execID string) {
 	defer c.Close()
@@ -205,23 +188,6 @@ func (m *monitor) attachExec(c net.Conn, id, execID string) {
 	defer cancel()
 	if err := m.sandbox.KillProcess(ctx, id, execID); err != nil {
 		m.log.Debugf("end process %s of container %s: %v", execID, id, err)
-	}
-}
-
-// ifIdle ends a sandbox that nobody has attached a container to.
-func (m *monitor) ifIdle() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.attached) == 0 {
-		m.end()
-	}
-}
-
-// end makes wait return. The caller holds the mutex.
-func (m *monitor) end() {
-	if !m.ended {
-		m.ended = true
-		close(m.idle)
 	}
 }
 

@@ -3,18 +3,22 @@
 package monitor
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/runvm/runvm/sandbox"
 )
 
 // setup is what create writes to a new monitor's control socket, as one line of JSON. The monitor answers with a reply
 // when the sandbox has booted. create keeps the socket open until its container is complete: a monitor that sees it
-// close while no container is attached takes the sandbox down.
+// close while it has no container takes the sandbox down.
 type setup struct {
 	Sandbox   sandbox.Config
 	Directory string // holds the sockets
@@ -26,9 +30,15 @@ type setup struct {
 type operation string
 
 const (
-	// opAttach makes the connection the lifeline of a container: its closing tells the monitor that the container
-	// has ended, and the monitor's end of it closes when the sandbox is gone.
+	// opJoin makes the connection hold a place in the sandbox for a container, until create closes it: the sandbox
+	// does not end meanwhile. Each further line on it is a sandbox.Mount, sent together with the mount's descriptor,
+	// and gets a reply. A container that was not attached when the connection closes is removed.
+	opJoin operation = "join"
+	// opAttach makes the connection the lifeline of a container that has joined: its closing tells the monitor that the
+	// container has ended, and the monitor's end of it closes when the container's share, or the sandbox, is gone.
 	opAttach operation = "attach"
+	// opRemove is answered when nothing is left of a container whose lifeline has closed.
+	opRemove operation = "remove"
 	// opAttachExec makes the connection the lifeline of a process that exec started: if it closes before the process
 	// has ended, the process is killed, as it would be if it were the host process that stands for it.
 	opAttachExec operation = "attach-exec"
@@ -40,13 +50,18 @@ const (
 type request struct {
 	Op        operation `json:"op"`
 	Container string    `json:"container,omitempty"`
+	Dir       string    `json:"dir,omitempty"` // join: the container's directory in the share
 	Exec      string    `json:"exec,omitempty"`
 }
 
 // reply answers a setup or a request.
 type reply struct {
-	Error string `json:"error,omitempty"`
+	Error  string `json:"error,omitempty"`
+	Ending bool   `json:"ending,omitempty"` // the error is ErrEnding
 }
+
+// ErrEnding says that a sandbox cannot be joined any more: its last container has ended.
+var ErrEnding = errors.New("the sandbox is being taken down")
 
 // maxLine bounds a line of either protocol, in bytes.
 const maxLine = 1 << 20
@@ -82,7 +97,7 @@ func writeLine(w io.Writer, v any) error {
 func answer(c net.Conn, err error) error {
 	var r reply
 	if err != nil {
-		r.Error = err.Error()
+		r.Error, r.Ending = err.Error(), errors.Is(err, ErrEnding)
 	}
 	return writeLine(c, r)
 }
@@ -93,8 +108,58 @@ func readReply(r io.Reader) error {
 	if err := readLine(r, &a); err != nil {
 		return fmt.Errorf("the sandbox's monitor ended: %w", err)
 	}
-	if a.Error != "" {
+	switch {
+	case a.Ending:
+		return ErrEnding
+	case a.Error != "":
 		return errors.New(a.Error)
 	}
 	return nil
+}
+
+// writeMount sends a line together with a file.
+func writeMount(c *net.UnixConn, m sandbox.Mount, f *os.File) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	data = append(data, '\n')
+	n, _, err := c.WriteMsgUnix(data, unix.UnixRights(int(f.Fd())), nil)
+	if err == nil && n < len(data) {
+		_, err = c.Write(data[n:])
+	}
+	return err
+}
+
+// readMount receives what writeMount sent. The caller closes the file. The descriptor comes with the first byte,
+// unix(7).
+func readMount(c *net.UnixConn) (m sandbox.Mount, f *os.File, err error) {
+	first, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
+	n, oobn, _, _, err := c.ReadMsgUnix(first, oob)
+	if err != nil {
+		return m, nil, err
+	}
+	if n == 0 {
+		return m, nil, io.EOF
+	}
+	if f, err = passedFile(oob[:oobn]); err != nil {
+		return m, nil, err
+	}
+	if err := readLine(io.MultiReader(bytes.NewReader(first), c), &m); err != nil {
+		return m, nil, errors.Join(err, f.Close())
+	}
+	return m, f, nil
+}
+
+func passedFile(oob []byte) (*os.File, error) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil || len(messages) != 1 {
+		return nil, errors.New("a mount came without its descriptor")
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		return nil, errors.New("a mount came without its descriptor")
+	}
+	unix.CloseOnExec(fds[0])
+	return os.NewFile(uintptr(fds[0]), "mount"), nil
 }

@@ -80,7 +80,10 @@ func (s *serialChannel) close() error {
 		_ = s.session.Close()
 	}
 	_ = s.guest.Close()
-	return s.conn.Close()
+	if err := s.conn.Close(); !errors.Is(err, net.ErrClosed) { // the session's Close is the connection's
+		return err
+	}
+	return nil
 }
 
 // vsockChannel reaches the agent through vhost-vsock.

@@ -31,8 +31,7 @@ type Config struct {
 	Vsock          bool // the agent is reached over vsock, otherwise over a virtio-serial port
 	BootTimeout    time.Duration
 
-	NetNS   string // the namespace to take interfaces from: a path that stays valid while the sandbox lives
-	Members []Member
+	NetNS string // the namespace to take interfaces from: a path that stays valid while the sandbox lives
 }
 
 // Dirs are the directories of a sandbox on the host; all exist.
@@ -44,17 +43,9 @@ type Dirs struct {
 	QMP    string // name of QEMU's socket in VM
 }
 
-// Member is what one container brings into the share. In the guest its root is <shared>/<ID>/rootfs, its mounts are
-// <shared>/<ID>/mounts/<Index>.
-type Member struct {
-	ID     string
-	Root   Mount
-	Mounts []Mount
-}
-
-// Mount is one host directory or file that the guest shall see.
+// Mount is one host directory or file that the guest shall see, at <shared>/<container's directory>/<Place>.
 type Mount struct {
-	Index             int
+	Place             string // relative: "rootfs", "mounts/0"
 	Source            string // absolute path on the host
 	Dir               bool
 	Recursive         bool // with what is mounted below

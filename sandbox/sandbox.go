@@ -63,11 +63,6 @@ func Boot(ctx context.Context, c Config, warn func(format string, args ...any)) 
 		return nil, err
 	}
 	u.Push(s.tree.close)
-	for _, m := range c.Members {
-		if err = s.tree.add(m); err != nil {
-			return nil, err
-		}
-	}
 	if err = pruneMounts(c.keepPaths()); err != nil {
 		return nil, err
 	}

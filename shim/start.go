@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/runvm/runvm/internal/namespace"
 	"github.com/runvm/runvm/internal/pidfd"
 )
 
@@ -26,9 +27,11 @@ type Options struct {
 	Stdin, Stdout, Stderr *os.File // with Terminal all three are the slave of a pty
 	Terminal              bool
 	Args                  []string // to show as its command line
-	NewNetwork            bool     // give it a network namespace of its own; otherwise it has the calling thread's
-	Isolate               bool     // give it a PID and a mount namespace of its own
-	LogFlags              []string // global flags that make it log as its parent does
+	Isolate               bool     // give it a mount namespace of its own
+	// New are the further namespaces that it gets for itself, Join those that it gets by path; the others are the caller's.
+	New      []namespace.Kind
+	Join     map[namespace.Kind]string
+	LogFlags []string // global flags that make it log as its parent does
 }
 
 // Process is a shim as its parent sees it.
@@ -68,7 +71,7 @@ func Start(o Options) (*Process, error) {
 		Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr, ExtraFiles: []*os.File{far},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: o.Terminal, Ctty: 0, Cloneflags: cloneFlags(o)},
 	}
-	if err := cmd.Start(); err != nil {
+	if err := namespace.Do(o.Join, cmd.Start); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the container's shim: %w", err), control.Close())
 	}
 	p, err := pidfd.Find(cmd.Process.Pid)
@@ -84,11 +87,11 @@ const FlagsVariable = "_RUNVM_FLAGS"
 
 func cloneFlags(o Options) uintptr {
 	var flags uintptr
-	if o.NewNetwork {
-		flags |= syscall.CLONE_NEWNET
+	for _, kind := range o.New {
+		flags |= kind.Flag()
 	}
 	if o.Isolate {
-		flags |= syscall.CLONE_NEWPID | syscall.CLONE_NEWNS
+		flags |= syscall.CLONE_NEWNS
 	}
 	return flags
 }

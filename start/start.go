@@ -60,7 +60,7 @@ func Run(ctx context.Context, g *globals.Globals, id string) error {
 		return fmt.Errorf("cannot start a container in the %s state", status)
 	}
 	// Engines may have configured the namespace since create.
-	if err := monitor.UpdateNetwork(ctx, monitor.At(c.Dir())); err != nil {
+	if err := monitor.UpdateNetwork(ctx, monitor.At(c.SandboxDir())); err != nil {
 		return err
 	}
 	if err := startInGuest(ctx, c); err != nil {
@@ -75,7 +75,7 @@ func Run(ctx context.Context, g *globals.Globals, id string) error {
 }
 
 func startInGuest(ctx context.Context, c *container.Container) error {
-	client, err := monitor.Agent(ctx, monitor.At(c.Dir()))
+	client, err := monitor.Agent(ctx, monitor.At(c.SandboxDir()))
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ type Container struct {
 	Init *process.Process
 
 	id      string
+	share   string // directory that the root file system is in
 	e       *Executor
 	lc      *libcontainer.Container
 	cgroup  string // folder of the container's cgroup
@@ -30,6 +31,9 @@ type Container struct {
 	once    sync.Once
 	deleted chan struct{}
 }
+
+// ShareDir is the directory that holds the container's root and volumes.
+func (c *Container) ShareDir() string { return c.share }
 
 // Start lets init run the user's program. ErrState, with runc's words: it cannot.
 func (c *Container) Start() error {

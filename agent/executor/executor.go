@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -43,8 +44,9 @@ type CreateOptions struct {
 	ID                    string
 	Spec                  []byte // OCI config.json whose paths are the guest's
 	NoPivot, NoNewKeyring bool
-	Size                  *process.Size // of the terminal; nil for the spec's
-	Sync                  func() error  // called when init has ended, before anybody learns of it; may be nil
+	Namespaces            map[string]string // to join, names in /proc/PID/ns to paths; the spec has them as new ones
+	Size                  *process.Size     // of the terminal; nil for the spec's
+	Sync                  func() error      // called when init has ended, before anybody learns of it; may be nil
 }
 
 // Create makes a container and its init process up to the exec of the user's program. The error's text is the one that
@@ -55,6 +57,9 @@ func (e *Executor) Create(o CreateOptions) (*Container, error) {
 		return nil, fmt.Errorf("%w: config.json: %w", ErrInvalid, err)
 	}
 	if err := prepare(&spec, o.ID); err != nil {
+		return nil, err
+	}
+	if err := join(&spec, o.Namespaces); err != nil {
 		return nil, err
 	}
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
@@ -72,7 +77,7 @@ func (e *Executor) Create(o CreateOptions) (*Container, error) {
 		return nil, err
 	}
 	c := &Container{
-		id: o.ID, e: e, lc: lc, cgroup: state.CgroupPaths[""], sync: o.Sync, deleted: make(chan struct{}),
+		id: o.ID, share: filepath.Dir(spec.Root.Path), e: e, lc: lc, cgroup: state.CgroupPaths[""], sync: o.Sync, deleted: make(chan struct{}),
 	}
 	if err := c.startInit(spec.Process, o.Size); err != nil {
 		_ = lc.Destroy() // its own failure would only hide why

@@ -3,6 +3,7 @@ package executor
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/apparmor"
@@ -35,6 +36,22 @@ func keepGuestHooks(spec *specs.Spec) {
 	if spec.Hooks != nil {
 		spec.Hooks = &specs.Hooks{CreateContainer: spec.Hooks.CreateContainer, StartContainer: spec.Hooks.StartContainer}
 	}
+}
+
+// join gives the spec's namespaces their paths.
+func join(spec *specs.Spec, paths map[string]string) error {
+	for kind, path := range paths {
+		t := specs.LinuxNamespaceType(kind)
+		if kind == "net" {
+			t = specs.NetworkNamespace
+		}
+		i := slices.IndexFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == t })
+		if i < 0 {
+			return fmt.Errorf("%w: the configuration has no %s namespace", ErrInvalid, t)
+		}
+		spec.Linux.Namespaces[i].Path = path
+	}
+	return nil
 }
 
 // bindSysfs replaces a new sysfs by the guest's where the container has a user namespace: mounting one needs

@@ -29,7 +29,7 @@ var layers = []layer{
 	},
 	{
 		"create",
-		"agentclient agentproto bundle cgroup config console container globals guest/image hooks monitor netns sandbox " +
+		"agentclient agentproto bundle cgroup config console container globals guest/image hooks monitor netns pod sandbox " +
 			"shim vmm",
 		"exception among the commands: it resolves tools and configuration before anything is made, so it fills in the " +
 			"plain data of sandbox, vmm and netns; the monitor boots the VM",
@@ -41,8 +41,8 @@ var layers = []layer{
 	{"state", "container globals", "reads the record and nothing else, so that it cannot hang or change anything"},
 	{"kill", "agentclient agentproto container globals monitor", "only sends a signal"},
 	{
-		"delete", "bundle cgroup container globals hooks monitor netns",
-		"removes from the record alone, also when monitor and agent are gone; netns removes the taps in the namespace",
+		"delete", "bundle container globals hooks monitor pod",
+		"removes from the record alone, also when monitor and agent are gone",
 	},
 	{
 		"compat",
@@ -55,6 +55,10 @@ var layers = []layer{
 		"runvm's own commands look at every part of the host side",
 	},
 	{"globals", "config container", "what every command starts with"},
+	{
+		"pod", "bundle cgroup container monitor netns",
+		"the book of a sandbox's containers; netns and cgroup, since what the last one leaves on the host goes here",
+	},
 	{"hooks", "container", "runs programs with a container's state on stdin"},
 	{"cgroup", "", "a leaf: resources of the runtime specification in, a host cgroup out"},
 	{"config", "", "a leaf: a file in, plain data out"},

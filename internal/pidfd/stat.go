@@ -14,6 +14,7 @@ var errStat = errors.New("malformed process status")
 // stat is the part of /proc/PID/stat that identifies a process and says whether it lives.
 type stat struct {
 	state     byte   // field 3
+	parent    int    // field 4
 	startTime uint64 // field 22, clock ticks after boot
 }
 
@@ -35,7 +36,7 @@ func parseStat(line string) (stat, error) {
 	if end < 0 {
 		return stat{}, errStat
 	}
-	const state, startTime = 0, 19 // indices of fields 3 and 22 among those that follow the command
+	const state, parent, startTime = 0, 1, 19 // indices of fields 3, 4 and 22 among those that follow the command
 	fields := strings.Fields(line[end+1:])
 	if len(fields) <= startTime || len(fields[state]) != 1 {
 		return stat{}, errStat
@@ -44,5 +45,9 @@ func parseStat(line string) (stat, error) {
 	if err != nil {
 		return stat{}, fmt.Errorf("%w: start time: %w", errStat, err)
 	}
-	return stat{state: fields[state][0], startTime: ticks}, nil
+	ppid, err := strconv.Atoi(fields[parent])
+	if err != nil {
+		return stat{}, fmt.Errorf("%w: parent: %w", errStat, err)
+	}
+	return stat{state: fields[state][0], parent: ppid, startTime: ticks}, nil
 }

@@ -19,7 +19,7 @@ func TestParseStat(t *testing.T) {
 		if err != nil {
 			t.Errorf("parseStat(%q): %v", line, err)
 		}
-		if want := (stat{state: 'S', startTime: 4242}); got != want {
+		if want := (stat{state: 'S', parent: 1, startTime: 4242}); got != want {
 			t.Errorf("parseStat(%q) = %+v, want %+v", line, got, want)
 		}
 	}
