@@ -1,8 +1,10 @@
 package create
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -91,9 +93,10 @@ func (c *creation) leaveSandbox() error {
 }
 
 // shimNamespaces says in which namespaces the shim is born: on the host, too, containers share what they share in the
-// guest, so that a path of the shim's leads to the right one.
+// guest, but for PID namespaces, so that a path of the shim's leads to the right one.
 func (c *creation) shimNamespaces() (fresh []namespace.Kind, join map[namespace.Kind]string) {
 	join = c.joins()
+	delete(join, namespace.PID) // see container.Member
 	if c.plan.NetNS.Path != "" {
 		join[namespace.Net] = c.plan.NetNS.Path
 	}
@@ -141,7 +144,13 @@ func (c *creation) register(ctx context.Context) error {
 			return err
 		}
 	}
-	c.namespaces = member.Namespaces
+	if c.guestHas(namespace.PID) {
+		member.PID = cmp.Or(c.place.PID, member.Namespaces[string(namespace.PID)])
+	}
+	c.namespaces = maps.Clone(member.Namespaces)
+	if member.PID != "" {
+		c.namespaces[string(namespace.PID)] = member.PID
+	}
 	return c.place.Update(ctx, func(r *container.SandboxRecord) {
 		r.Members[c.ID] = member
 		if c.place.New {

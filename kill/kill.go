@@ -4,6 +4,7 @@ package kill
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -70,6 +71,9 @@ func Run(ctx context.Context, g *globals.Globals, id string, signal unix.Signal,
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, errUnanswered) && c.Shim.Wait(ctx) == nil:
+		// The signal, as far as anybody can tell, ended the container, and its sandbox with it before the answer came.
+		return nil
 	case !c.Shim.Alive(), errors.Is(err, agentclient.ErrNotFound):
 		return container.ErrNotRunning
 	case errors.Is(err, agentclient.ErrUnavailable) && c.Shim.Wait(ctx) == nil:
@@ -95,8 +99,12 @@ func signalGuest(ctx context.Context, c *container.Container, signal unix.Signal
 	request := &agentproto.SignalProcessRequest{
 		Process: &agentproto.Process{ContainerId: c.ID}, Signal: uint32(signal), All: all,
 	}
-	if _, err := client.Agent().SignalProcess(ctx, request); err != nil {
-		return agentclient.FromStatus(err)
+	_, err = client.Agent().SignalProcess(ctx, request)
+	if err = agentclient.FromStatus(err); errors.Is(err, agentclient.ErrUnavailable) {
+		return fmt.Errorf("%w: %w", errUnanswered, err)
 	}
-	return nil
+	return err
 }
+
+// errUnanswered says that the guest was asked and did not answer.
+var errUnanswered = errors.New("no answer from the guest")

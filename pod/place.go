@@ -45,6 +45,8 @@ type Place struct {
 	Sandbox *container.Sandbox
 	// New says that the caller boots the sandbox. It has the sandbox to itself until Unlock.
 	New bool
+	// PID names the guest's PID namespace that the container shares with others; empty for one of its own.
+	PID string
 	// Hold keeps a running sandbox alive for the container, until the caller closes it.
 	Hold *monitor.Hold
 
@@ -82,7 +84,8 @@ func try(ctx context.Context, store *container.Store, r Request) (*Place, []pidf
 		return nil, nil, err
 	}
 	found := choose(all, r)
-	if err := checkJoins(all, found, r); err != nil {
+	pid, err := checkJoins(all, found, r)
+	if err != nil {
 		return nil, nil, err
 	}
 	if found == nil {
@@ -94,7 +97,11 @@ func try(ctx context.Context, store *container.Store, r Request) (*Place, []pidf
 	}
 	unlock() // the sandbox may be booting
 	unlock = func() {}
-	return join(ctx, found, r)
+	p, busy, err := join(ctx, found, r)
+	if p != nil {
+		p.PID = pid
+	}
+	return p, busy, err
 }
 
 // choose returns the sandbox to join, nil for none. Who has a sandbox's network is in its virtual machine; beyond that a
@@ -123,12 +130,13 @@ func owner(s *container.Sandbox, kind namespace.Kind, id string) string {
 	return ""
 }
 
-// checkJoins refuses namespaces of containers in another virtual machine, or in none.
-func checkJoins(all []*container.Sandbox, found *container.Sandbox, r Request) error {
+// checkJoins refuses namespaces of containers in another virtual machine, or in none. It returns the name of the guest's
+// PID namespace, if one is shared.
+func checkJoins(all []*container.Sandbox, found *container.Sandbox, r Request) (pid string, err error) {
 	for kind, path := range r.Join {
 		id, err := namespace.ID(path)
 		if err != nil {
-			return err
+			return "", err
 		}
 		known := false
 		for _, s := range all {
@@ -136,19 +144,22 @@ func checkJoins(all []*container.Sandbox, found *container.Sandbox, r Request) e
 			switch {
 			case member == "":
 			case found == nil || s.Name != found.Name:
-				return fmt.Errorf("the %s namespace %s belongs to container %s, whose virtual machine the container does "+
+				return "", fmt.Errorf("the %s namespace %s belongs to container %s, whose virtual machine the container does "+
 					"not join: share its network namespace, too", kind, path, member)
 			default:
 				known = true
+				if kind == namespace.PID {
+					pid = s.Members[member].PID
+				}
 			}
 		}
 		// Engines make namespaces that nobody is in for a pod whose containers come later.
 		if users := namespace.Users(kind, id); !known && len(users) > 0 {
-			return fmt.Errorf("the %s namespace %s is in use by process %d, which is in no virtual machine: "+
-				"give the container a %s namespace of its own", kind, path, users[0], kind)
+			return "", fmt.Errorf("the %s namespace %s is in use by process %d, which is in no virtual machine: "+
+				"give the container one of its own", kind, path, users[0])
 		}
 	}
-	return nil
+	return pid, nil
 }
 
 // remains returns the processes that former sandboxes still have in the network namespace.

@@ -23,7 +23,7 @@ type host struct {
 	Mounts    []string // mount points
 	Links     []string
 	Cgroups   []string // directories
-	State     []string // entries of runvm's default state directory
+	State     []string // entries of runvm's default state directory, sandboxes included
 }
 
 // observe looks at the host.
@@ -31,7 +31,7 @@ func observe(t *testing.T) host {
 	t.Helper()
 	return host{
 		Processes: processes(t), Mounts: mounts(t), Links: links(t), Cgroups: cgroups(t),
-		State: names("/run/runvm"),
+		State: append(names("/run/runvm"), names("/run/runvm/,sandboxes")...),
 	}
 }
 
@@ -158,7 +158,7 @@ func names(dir string) []string {
 	}
 	var list []string
 	for _, e := range entries {
-		if e.Name() != ",roots" {
+		if e.Name() != ",roots" && e.Name() != ",sandboxes" {
 			list = append(list, e.Name())
 		}
 	}

@@ -83,9 +83,8 @@ func newRuntime(t *testing.T) *runtime {
 	before := observe(t)
 	r := &runtime{root: filepath.Join(t.TempDir(), "state")}
 	t.Cleanup(func() {
-		entries, _ := os.ReadDir(r.root)
-		for _, e := range entries {
-			r.run(t, "delete", "--force", e.Name())
+		for _, name := range names(r.root) {
+			r.run(t, "delete", "--force", name)
 		}
 		before.assertSame(t)
 	})
