@@ -229,7 +229,7 @@ func (s *Server) WatchEvents(
 	if err != nil {
 		return err
 	}
-	return toStatus(c.WatchOOM(stream.Context(), func() error {
-		return stream.Send(&agentproto.Event{Kind: agentproto.Event_OOM})
+	return toStatus(c.WatchOOM(stream.Context(), func(past bool) error {
+		return stream.Send(&agentproto.Event{Kind: agentproto.Event_OOM, Past: past})
 	}))
 }

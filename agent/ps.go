@@ -37,7 +37,7 @@ func (s *Server) ListProcesses(
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	answer := &agentproto.ListProcessesResponse{}
+	answer := &agentproto.ListProcessesResponse{NowUnixMs: uint64(max(time.Now().UnixMilli(), 0)), MemoryTotalBytes: memoryTotal()}
 	size := 0
 	for _, pid := range pids {
 		p, err := readProcess(filepath.Join("/proc", strconv.Itoa(pid)), boot)
@@ -64,6 +64,15 @@ func bootTime() (time.Time, error) {
 	return time.Now().Add(-time.Duration(up.Nano())), nil
 }
 
+// memoryTotal is the guest's memory in bytes, as MemTotal of proc_meminfo(5).
+func memoryTotal() uint64 {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0
+	}
+	return info.Totalram * uint64(info.Unit)
+}
+
 // readProcess reads one process's folder in /proc.
 func readProcess(dir string, boot time.Time) (*agentproto.GuestProcess, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "stat"))
@@ -78,7 +87,7 @@ func readProcess(dir string, boot time.Time) (*agentproto.GuestProcess, error) {
 	if err := unix.Stat(dir, &st); err != nil {
 		return nil, err
 	}
-	p.Uid = st.Uid
+	p.Uid, p.Gid = st.Uid, st.Gid
 	cmdline, err := os.ReadFile(filepath.Join(dir, "cmdline"))
 	if err != nil {
 		return nil, err
@@ -92,13 +101,25 @@ func readProcess(dir string, boot time.Time) (*agentproto.GuestProcess, error) {
 
 // Fields of /proc/pid/stat behind the name, counted from the state (proc(5)).
 const (
-	statPpid   = 1
-	statTTY    = 4
-	statUtime  = 11
-	statStime  = 12
-	statStart  = 19
-	statFields = 20
+	statState    = 0
+	statPpid     = 1
+	statPgrp     = 2
+	statSession  = 3
+	statTTY      = 4
+	statTpgid    = 5
+	statUtime    = 11
+	statStime    = 12
+	statPriority = 15
+	statNice     = 16
+	statThreads  = 17
+	statStart    = 19
+	statVsize    = 20
+	statRss      = 21 // pages
+	statFields   = 22
 )
+
+// maxName bounds a process's name: 15 bytes, except for workers of the kernel.
+const maxName = 64
 
 // parseStat reads the text of /proc/pid/stat. The name may hold blanks and parentheses.
 func parseStat(text string, boot time.Time) (*agentproto.GuestProcess, error) {
@@ -114,6 +135,11 @@ func parseStat(text string, boot time.Time) (*agentproto.GuestProcess, error) {
 		n, _ := strconv.ParseUint(field, 10, 64)
 		return n
 	}
+	signed := func(field string) int32 {
+		n, _ := strconv.ParseInt(field, 10, 32)
+		return int32(n)
+	}
+	name := text[open+1 : end]
 	started := boot.Add(time.Duration(number(fields[statStart])) * time.Second / userHz)
 	return &agentproto.GuestProcess{
 		Pid:             uint32(number(strings.TrimSpace(text[:open]))),
@@ -121,7 +147,17 @@ func parseStat(text string, boot time.Time) (*agentproto.GuestProcess, error) {
 		CpuTimeMs:       (number(fields[statUtime]) + number(fields[statStime])) * 1000 / userHz,
 		StartTimeUnixMs: uint64(max(started.UnixMilli(), 0)),
 		Tty:             ttyName(number(fields[statTTY])),
-		Command:         "[" + text[open+1:end] + "]", // as ps(1) shows a process without arguments
+		Command:         "[" + name + "]", // as ps(1) shows a process without arguments
+		Name:            strings.ToValidUTF8(name[:min(len(name), maxName)], "?"),
+		State:           strings.ToValidUTF8(fields[statState][:1], "?"),
+		Pgrp:            signed(fields[statPgrp]),
+		Session:         signed(fields[statSession]),
+		Priority:        signed(fields[statPriority]),
+		Nice:            signed(fields[statNice]),
+		Threads:         uint32(number(fields[statThreads])),
+		VirtualBytes:    number(fields[statVsize]),
+		ResidentBytes:   number(fields[statRss]) * uint64(os.Getpagesize()),
+		Foreground:      signed(fields[statTpgid]) == signed(fields[statPgrp]),
 	}, nil
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/runvm/runvm/agentproto"
 )
 
-const stat = "42 (a (b) c) S 7 42 42 34817 42 4194304 1 2 3 4 150 50 0 0 20 0 1 0 1000 1 2 3 4 5"
+const stat = "42 (a (b) c) S 7 42 42 34817 42 4194304 1 2 3 4 150 50 0 0 20 -5 3 0 1000 8192 2 3 4 5"
 
 func TestParseStat(t *testing.T) {
 	boot := time.UnixMilli(5000)
@@ -24,6 +24,8 @@ func TestParseStat(t *testing.T) {
 	}
 	want := &agentproto.GuestProcess{
 		Pid: 42, Ppid: 7, CpuTimeMs: 2000, StartTimeUnixMs: 15000, Tty: "pts/1", Command: "[a (b) c]",
+		Name: "a (b) c", State: "S", Pgrp: 42, Session: 42, Priority: 20, Nice: -5, Threads: 3,
+		VirtualBytes: 8192, ResidentBytes: 2 * uint64(os.Getpagesize()), Foreground: true,
 	}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Error(diff)

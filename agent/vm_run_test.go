@@ -213,10 +213,20 @@ func (g *guest) testOOM(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.start(t, "oom")
-	event, err := events.Recv()
-	t.Log(event, err)
+	if event, err := events.Recv(); err != nil || event.GetKind() != agentproto.Event_OOM || event.GetPast() {
+		t.Errorf("event %v, %v", event, err)
+	}
 	exit, err := g.client.Agent().WaitProcess(t.Context(), &agentproto.WaitProcessRequest{Process: &agentproto.Process{ContainerId: "oom"}})
-	t.Log(exit, err)
+	if err != nil || !exit.GetOomKilled() || exit.GetCode() != 137 {
+		t.Errorf("exit %v, %v", exit, err)
+	}
+	later, err := g.client.Agent().WatchEvents(t.Context(), &agentproto.WatchEventsRequest{ContainerId: "oom"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if event, err := later.Recv(); err != nil || event.GetKind() != agentproto.Event_OOM || !event.GetPast() {
+		t.Errorf("event of who came later %v, %v", event, err)
+	}
 }
 
 func (g *guest) testThroughput(t *testing.T) {

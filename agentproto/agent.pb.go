@@ -2116,10 +2116,12 @@ func (x *WaitProcessRequest) GetProcess() *Process {
 }
 
 type ExitStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`     // 0 to 255; 128+n when signal n ended the process
-	Signal        uint32                 `protobuf:"varint,2,opt,name=signal,proto3" json:"signal,omitempty"` // 0, or the signal that ended the process
-	OomKilled     bool                   `protobuf:"varint,3,opt,name=oom_killed,json=oomKilled,proto3" json:"oom_killed,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Code   uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`     // 0 to 255; 128+n when signal n ended the process
+	Signal uint32                 `protobuf:"varint,2,opt,name=signal,proto3" json:"signal,omitempty"` // 0, or the signal that ended the process
+	// The kernel killed the process because memory ran out. Of a container's init: it killed some process of the container,
+	// at any time, which is what engines report of a container.
+	OomKilled     bool `protobuf:"varint,3,opt,name=oom_killed,json=oomKilled,proto3" json:"oom_killed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2316,10 +2318,12 @@ func (x *ListProcessesRequest) GetContainerId() string {
 }
 
 type ListProcessesResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Processes     []*GuestProcess        `protobuf:"bytes,1,rep,name=processes,proto3" json:"processes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Processes        []*GuestProcess        `protobuf:"bytes,1,rep,name=processes,proto3" json:"processes,omitempty"`
+	NowUnixMs        uint64                 `protobuf:"varint,2,opt,name=now_unix_ms,json=nowUnixMs,proto3" json:"now_unix_ms,omitempty"`                      // the guest's clock, as in start_time_unix_ms
+	MemoryTotalBytes uint64                 `protobuf:"varint,3,opt,name=memory_total_bytes,json=memoryTotalBytes,proto3" json:"memory_total_bytes,omitempty"` // of the guest
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ListProcessesResponse) Reset() {
@@ -2359,6 +2363,20 @@ func (x *ListProcessesResponse) GetProcesses() []*GuestProcess {
 	return nil
 }
 
+func (x *ListProcessesResponse) GetNowUnixMs() uint64 {
+	if x != nil {
+		return x.NowUnixMs
+	}
+	return 0
+}
+
+func (x *ListProcessesResponse) GetMemoryTotalBytes() uint64 {
+	if x != nil {
+		return x.MemoryTotalBytes
+	}
+	return 0
+}
+
 type GuestProcess struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Pid             uint32                 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
@@ -2368,8 +2386,20 @@ type GuestProcess struct {
 	StartTimeUnixMs uint64                 `protobuf:"varint,5,opt,name=start_time_unix_ms,json=startTimeUnixMs,proto3" json:"start_time_unix_ms,omitempty"`
 	Tty             string                 `protobuf:"bytes,6,opt,name=tty,proto3" json:"tty,omitempty"`         // "pts/0" or "?"
 	Command         string                 `protobuf:"bytes,7,opt,name=command,proto3" json:"command,omitempty"` // arguments joined with blanks, at most 4 KiB
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// As in proc_pid_stat(5):
+	Name          string `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`   // "comm", at most 64 bytes
+	State         string `protobuf:"bytes,9,opt,name=state,proto3" json:"state,omitempty"` // one letter
+	Pgrp          int32  `protobuf:"varint,10,opt,name=pgrp,proto3" json:"pgrp,omitempty"`
+	Session       int32  `protobuf:"varint,11,opt,name=session,proto3" json:"session,omitempty"`
+	Priority      int32  `protobuf:"varint,12,opt,name=priority,proto3" json:"priority,omitempty"` // 20 for a nice of 0
+	Nice          int32  `protobuf:"varint,13,opt,name=nice,proto3" json:"nice,omitempty"`
+	Threads       uint32 `protobuf:"varint,14,opt,name=threads,proto3" json:"threads,omitempty"`
+	VirtualBytes  uint64 `protobuf:"varint,15,opt,name=virtual_bytes,json=virtualBytes,proto3" json:"virtual_bytes,omitempty"`
+	ResidentBytes uint64 `protobuf:"varint,16,opt,name=resident_bytes,json=residentBytes,proto3" json:"resident_bytes,omitempty"`
+	Foreground    bool   `protobuf:"varint,17,opt,name=foreground,proto3" json:"foreground,omitempty"` // its group is the foreground one of its terminal
+	Gid           uint32 `protobuf:"varint,18,opt,name=gid,proto3" json:"gid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GuestProcess) Reset() {
@@ -2449,6 +2479,83 @@ func (x *GuestProcess) GetCommand() string {
 		return x.Command
 	}
 	return ""
+}
+
+func (x *GuestProcess) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GuestProcess) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *GuestProcess) GetPgrp() int32 {
+	if x != nil {
+		return x.Pgrp
+	}
+	return 0
+}
+
+func (x *GuestProcess) GetSession() int32 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *GuestProcess) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *GuestProcess) GetNice() int32 {
+	if x != nil {
+		return x.Nice
+	}
+	return 0
+}
+
+func (x *GuestProcess) GetThreads() uint32 {
+	if x != nil {
+		return x.Threads
+	}
+	return 0
+}
+
+func (x *GuestProcess) GetVirtualBytes() uint64 {
+	if x != nil {
+		return x.VirtualBytes
+	}
+	return 0
+}
+
+func (x *GuestProcess) GetResidentBytes() uint64 {
+	if x != nil {
+		return x.ResidentBytes
+	}
+	return 0
+}
+
+func (x *GuestProcess) GetForeground() bool {
+	if x != nil {
+		return x.Foreground
+	}
+	return false
+}
+
+func (x *GuestProcess) GetGid() uint32 {
+	if x != nil {
+		return x.Gid
+	}
+	return 0
 }
 
 type GetStatsRequest struct {
@@ -2834,6 +2941,7 @@ func (x *WatchEventsRequest) GetContainerId() string {
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          Event_Kind             `protobuf:"varint,1,opt,name=kind,proto3,enum=runvm.agent.v1.Event_Kind" json:"kind,omitempty"`
+	Past          bool                   `protobuf:"varint,2,opt,name=past,proto3" json:"past,omitempty"` // it happened before the call
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2873,6 +2981,13 @@ func (x *Event) GetKind() Event_Kind {
 		return x.Kind
 	}
 	return Event_UNKNOWN
+}
+
+func (x *Event) GetPast() bool {
+	if x != nil {
+		return x.Past
+	}
+	return false
 }
 
 type ShutdownRequest struct {
@@ -3122,9 +3237,11 @@ const file_agent_proto_rawDesc = "" +
 	"\x05width\x18\x03 \x01(\rR\x05width\"\x18\n" +
 	"\x16ResizeTerminalResponse\"9\n" +
 	"\x14ListProcessesRequest\x12!\n" +
-	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"S\n" +
+	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"\xa1\x01\n" +
 	"\x15ListProcessesResponse\x12:\n" +
-	"\tprocesses\x18\x01 \x03(\v2\x1c.runvm.agent.v1.GuestProcessR\tprocesses\"\xbf\x01\n" +
+	"\tprocesses\x18\x01 \x03(\v2\x1c.runvm.agent.v1.GuestProcessR\tprocesses\x12\x1e\n" +
+	"\vnow_unix_ms\x18\x02 \x01(\x04R\tnowUnixMs\x12,\n" +
+	"\x12memory_total_bytes\x18\x03 \x01(\x04R\x10memoryTotalBytes\"\xdf\x03\n" +
 	"\fGuestProcess\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x12\n" +
 	"\x04ppid\x18\x02 \x01(\rR\x04ppid\x12\x10\n" +
@@ -3132,7 +3249,21 @@ const file_agent_proto_rawDesc = "" +
 	"\vcpu_time_ms\x18\x04 \x01(\x04R\tcpuTimeMs\x12+\n" +
 	"\x12start_time_unix_ms\x18\x05 \x01(\x04R\x0fstartTimeUnixMs\x12\x10\n" +
 	"\x03tty\x18\x06 \x01(\tR\x03tty\x12\x18\n" +
-	"\acommand\x18\a \x01(\tR\acommand\"4\n" +
+	"\acommand\x18\a \x01(\tR\acommand\x12\x12\n" +
+	"\x04name\x18\b \x01(\tR\x04name\x12\x14\n" +
+	"\x05state\x18\t \x01(\tR\x05state\x12\x12\n" +
+	"\x04pgrp\x18\n" +
+	" \x01(\x05R\x04pgrp\x12\x18\n" +
+	"\asession\x18\v \x01(\x05R\asession\x12\x1a\n" +
+	"\bpriority\x18\f \x01(\x05R\bpriority\x12\x12\n" +
+	"\x04nice\x18\r \x01(\x05R\x04nice\x12\x18\n" +
+	"\athreads\x18\x0e \x01(\rR\athreads\x12#\n" +
+	"\rvirtual_bytes\x18\x0f \x01(\x04R\fvirtualBytes\x12%\n" +
+	"\x0eresident_bytes\x18\x10 \x01(\x04R\rresidentBytes\x12\x1e\n" +
+	"\n" +
+	"foreground\x18\x11 \x01(\bR\n" +
+	"foreground\x12\x10\n" +
+	"\x03gid\x18\x12 \x01(\rR\x03gid\"4\n" +
 	"\x0fGetStatsRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"\x1b\n" +
 	"\x05Stats\x12\x12\n" +
@@ -3148,9 +3279,10 @@ const file_agent_proto_rawDesc = "" +
 	"\tresources\x18\x02 \x01(\fR\tresources\"\x19\n" +
 	"\x17UpdateContainerResponse\"7\n" +
 	"\x12WatchEventsRequest\x12!\n" +
-	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"U\n" +
+	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"i\n" +
 	"\x05Event\x12.\n" +
-	"\x04kind\x18\x01 \x01(\x0e2\x1a.runvm.agent.v1.Event.KindR\x04kind\"\x1c\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1a.runvm.agent.v1.Event.KindR\x04kind\x12\x12\n" +
+	"\x04past\x18\x02 \x01(\bR\x04past\"\x1c\n" +
 	"\x04Kind\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\a\n" +
 	"\x03OOM\x10\x01\"\x11\n" +

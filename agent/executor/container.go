@@ -112,9 +112,9 @@ func (c *Container) noteOOM(e *process.Exit, before uint64) {
 	e.OOMKilled = e.Signal == unix.SIGKILL && c.oomKills() > before
 }
 
-// initEnded ends the container with its init.
+// initEnded ends the container with its init. To engines an OOM kill of any process is one of the container.
 func (c *Container) initEnded(e *process.Exit) {
-	c.noteOOM(e, 0)
+	e.OOMKilled = c.oomKills() > 0
 	if config := c.lc.Config(); !config.Namespaces.IsPrivate(configs.NEWPID) {
 		_ = c.killAll() // otherwise the kernel has killed the rest (pid_namespaces(7))
 	}

@@ -30,9 +30,9 @@ func (c *Container) oomKills() uint64 {
 	return 0
 }
 
-// WatchOOM calls notify when the kernel has killed a process of the container for memory, also if that was before the
-// call. It returns nil when the container is deleted, and otherwise the error of ctx or of notify.
-func (c *Container) WatchOOM(ctx context.Context, notify func() error) error {
+// WatchOOM calls notify when the kernel has killed a process of the container for memory, with past if that was before
+// the call. It returns nil when the container is deleted, and otherwise the error of ctx or of notify.
+func (c *Container) WatchOOM(ctx context.Context, notify func(past bool) error) error {
 	// The kernel reports changes of this file as modifications (cgroup-v2.rst, "memory.events").
 	events, err := watchFile(filepath.Join(c.cgroup, "memory.events"))
 	if err != nil {
@@ -51,10 +51,10 @@ func (c *Container) WatchOOM(ctx context.Context, notify func() error) error {
 		}
 	}()
 	buf := make([]byte, 4096)
-	for seen := uint64(0); ; {
+	for seen, past := uint64(0), true; ; past = false {
 		if n := c.oomKills(); n > seen {
 			seen = n
-			if err := notify(); err != nil {
+			if err := notify(past); err != nil {
 				return err
 			}
 		}

@@ -11,7 +11,7 @@ import (
 type Exit struct {
 	Code      int         // 0 to 255; 128+n when signal n ended the process
 	Signal    unix.Signal // 0, or the signal that ended the process
-	OOMKilled bool
+	OOMKilled bool        // the process; of a container's init: some process of the container, at any time
 }
 
 // exitOf translates what wait(2) says.
