@@ -19,6 +19,7 @@ import (
 	deletecmd "github.com/runvm/runvm/delete"
 	"github.com/runvm/runvm/globals"
 	"github.com/runvm/runvm/internal/fdset"
+	"github.com/runvm/runvm/internal/hostoom"
 	"github.com/runvm/runvm/kill"
 	"github.com/runvm/runvm/monitor"
 	"github.com/runvm/runvm/shim"
@@ -65,10 +66,10 @@ func main() {
 	os.Exit(report(g, err))
 }
 
-// keepDescriptors keeps what the caller had open from reaching the processes that runvm starts. The jail's stage is the
-// exception: what it inherits is QEMU's.
+// keepDescriptors keeps what the caller had open from reaching the processes that runvm starts. QEMU's jail and the
+// victim of hostoom are the exceptions: what they inherit is meant for them.
 func keepDescriptors(args []string) error {
-	if len(args) > 1 && args[1] == vmm.JailCommand {
+	if len(args) > 1 && (args[1] == vmm.JailCommand || args[1] == hostoom.VictimCommand) {
 		return nil
 	}
 	return fdset.CloseOnExecFrom(3)
@@ -103,6 +104,7 @@ func newApp(g *globals.Globals) *cli.App {
 			state.Command(g),
 			stage(monitor.Stage, func(c *cli.Context) error { return monitor.Main(c.Context, g.Logger) }),
 			stage(vmm.JailCommand, func(*cli.Context) error { return vmm.JailMain() }),
+			stage(hostoom.VictimCommand, func(*cli.Context) error { return hostoom.VictimMain() }),
 			stage(shim.Stage, func(*cli.Context) error {
 				code, err := shim.Main(g.Logger)
 				if err != nil {

@@ -72,6 +72,16 @@ func (c *Client) wait(ctx context.Context, p *agentproto.Process) (int, error) {
 	return int(exit.GetCode()), nil
 }
 
+// OOMKilled tells of a process that has ended whether the kernel killed it because memory ran out; of a container's
+// init, whether it killed any process of the container.
+func (c *Client) OOMKilled(ctx context.Context, p *agentproto.Process) (bool, error) {
+	exit, err := c.agent.WaitProcess(ctx, &agentproto.WaitProcessRequest{Process: p})
+	if err != nil {
+		return false, fmt.Errorf("ask how the process ended: %w", FromStatus(err))
+	}
+	return exit.GetOomKilled(), nil
+}
+
 // forwardOutput copies one output to w. An error of w is not an error here.
 func (c *Client) forwardOutput(
 	ctx context.Context, p *agentproto.Process, which agentproto.ReadOutputRequest_Stream, w io.Writer,

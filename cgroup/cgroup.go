@@ -185,6 +185,15 @@ func plus(limit *int64, overhead int64) int64 {
 // Paths locates the cgroup for Open: controller, or "" on cgroup v2, to an absolute directory.
 func (c *Cgroup) Paths() map[string]string { return c.manager.GetPaths() }
 
+// MemoryPath is the directory of the memory controller, empty if the host has none.
+func (c *Cgroup) MemoryPath() string {
+	paths := c.Paths()
+	if dir, ok := paths["memory"]; ok {
+		return dir
+	}
+	return paths[""]
+}
+
 // Add moves a process into the cgroup; its later children are born there.
 func (c *Cgroup) Add(pid int) error {
 	if err := c.manager.Apply(pid); err != nil {

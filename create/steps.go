@@ -114,7 +114,10 @@ func (c *creation) makeView() error {
 			Recursive: s.Recursive, Dir: s.Dir,
 		})
 	}
-	return c.shim.Prepare(shim.Config{ContainerID: c.ID, Terminal: c.bundle.Spec.Process.Terminal, View: view})
+	return c.shim.Prepare(shim.Config{
+		ContainerID: c.ID, Terminal: c.bundle.Spec.Process.Terminal, View: view,
+		MemoryCgroup: c.cgroup.MemoryPath(), OOMDir: oomDir(c.bundle.Dir),
+	})
 }
 
 func (c *creation) runHooks(names ...hooks.Name) error {

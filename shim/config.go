@@ -24,6 +24,11 @@ type Config struct {
 	ExecID      string // empty for a container's init
 	Terminal    bool
 	View        *View // nil: keep the caller's root
+	// MemoryCgroup is the directory of the container's memory cgroup on the host, in which an OOM kill of the guest is
+	// repeated for those who watch it; empty: it is not.
+	MemoryCgroup string
+	// OOMDir is the directory in which a file "oom" tells the engine of an OOM kill; empty: nobody looks for one.
+	OOMDir string
 }
 
 // View is the mount namespace of a container's shim: the container's root with its volumes, as the guest has them,

@@ -36,7 +36,9 @@ func Main(log *logrus.Logger) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	if c.View != nil {
+	oom, err := openOOM(c)
+	defer oom.close()
+	if err == nil && c.View != nil {
 		err = enterView(*c.View)
 	}
 	if sendErr := sendStatus(control, err); err != nil || sendErr != nil {
@@ -51,6 +53,7 @@ func Main(log *logrus.Logger) (int, error) {
 		return 1, nil
 	}
 	_ = control.Close()
+	s.oom = oom
 	return s.run(signals, log)
 }
 
@@ -83,6 +86,7 @@ type session struct {
 	process  *agentproto.Process
 	agent    *agentclient.Client
 	lifeline net.Conn
+	oom      *oomReport // of a container's init
 }
 
 // newSession connects to the agent over a connection that the parent has opened.
@@ -140,8 +144,15 @@ func (s *session) run(signals *signalQueue, log *logrus.Logger) (int, error) {
 		log.Errorf("container %s: the sandbox was lost: %v", s.config.ContainerID, err)
 		code = lostCode
 	}
+	killed := err == nil && s.config.ExecID == "" && s.outOfMemory(ctx, log)
 	_ = s.agent.Close()
 	s.waitForSandbox(log)
+	if killed {
+		// Only now, when the VM is no longer in the cgroup.
+		if err := s.oom.send(); err != nil {
+			log.Warnf("container %s: telling of its OOM kill: %v", s.config.ContainerID, err)
+		}
+	}
 	return code, nil
 }
 
