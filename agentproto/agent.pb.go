@@ -422,6 +422,10 @@ type ConfigureNetworkRequest struct {
 	Neighbours       []*Neighbour           `protobuf:"bytes,3,rep,name=neighbours,proto3" json:"neighbours,omitempty"`
 	Rules            []*Rule                `protobuf:"bytes,4,rep,name=rules,proto3" json:"rules,omitempty"`
 	RemoveInterfaces []string               `protobuf:"bytes,5,rep,name=remove_interfaces,json=removeInterfaces,proto3" json:"remove_interfaces,omitempty"` // reserved for hot-unplug together with a new state; names in the guest
+	// What went away, before anything is added. What the guest does not have (any more) is fine.
+	RemoveRoutes     []*Route     `protobuf:"bytes,6,rep,name=remove_routes,json=removeRoutes,proto3" json:"remove_routes,omitempty"`
+	RemoveNeighbours []*Neighbour `protobuf:"bytes,7,rep,name=remove_neighbours,json=removeNeighbours,proto3" json:"remove_neighbours,omitempty"`
+	RemoveRules      []*Rule      `protobuf:"bytes,8,rep,name=remove_rules,json=removeRules,proto3" json:"remove_rules,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -487,6 +491,27 @@ func (x *ConfigureNetworkRequest) GetRules() []*Rule {
 func (x *ConfigureNetworkRequest) GetRemoveInterfaces() []string {
 	if x != nil {
 		return x.RemoveInterfaces
+	}
+	return nil
+}
+
+func (x *ConfigureNetworkRequest) GetRemoveRoutes() []*Route {
+	if x != nil {
+		return x.RemoveRoutes
+	}
+	return nil
+}
+
+func (x *ConfigureNetworkRequest) GetRemoveNeighbours() []*Neighbour {
+	if x != nil {
+		return x.RemoveNeighbours
+	}
+	return nil
+}
+
+func (x *ConfigureNetworkRequest) GetRemoveRules() []*Rule {
+	if x != nil {
+		return x.RemoveRules
 	}
 	return nil
 }
@@ -3088,7 +3113,7 @@ const file_agent_proto_rawDesc = "" +
 	"\aoptions\x18\x03 \x03(\tR\aoptions\x12\x1d\n" +
 	"\n" +
 	"max_inodes\x18\x04 \x01(\x04R\tmaxInodes\"\x1a\n" +
-	"\x18ConfigureSandboxResponse\"\x97\x02\n" +
+	"\x18ConfigureSandboxResponse\"\xd4\x03\n" +
 	"\x17ConfigureNetworkRequest\x129\n" +
 	"\n" +
 	"interfaces\x18\x01 \x03(\v2\x19.runvm.agent.v1.InterfaceR\n" +
@@ -3098,7 +3123,10 @@ const file_agent_proto_rawDesc = "" +
 	"neighbours\x18\x03 \x03(\v2\x19.runvm.agent.v1.NeighbourR\n" +
 	"neighbours\x12*\n" +
 	"\x05rules\x18\x04 \x03(\v2\x14.runvm.agent.v1.RuleR\x05rules\x12+\n" +
-	"\x11remove_interfaces\x18\x05 \x03(\tR\x10removeInterfaces\"q\n" +
+	"\x11remove_interfaces\x18\x05 \x03(\tR\x10removeInterfaces\x12:\n" +
+	"\rremove_routes\x18\x06 \x03(\v2\x15.runvm.agent.v1.RouteR\fremoveRoutes\x12F\n" +
+	"\x11remove_neighbours\x18\a \x03(\v2\x19.runvm.agent.v1.NeighbourR\x10removeNeighbours\x127\n" +
+	"\fremove_rules\x18\b \x03(\v2\x14.runvm.agent.v1.RuleR\vremoveRules\"q\n" +
 	"\tInterface\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x10\n" +
@@ -3390,65 +3418,68 @@ var file_agent_proto_depIdxs = []int32{
 	9,  // 2: runvm.agent.v1.ConfigureNetworkRequest.routes:type_name -> runvm.agent.v1.Route
 	11, // 3: runvm.agent.v1.ConfigureNetworkRequest.neighbours:type_name -> runvm.agent.v1.Neighbour
 	12, // 4: runvm.agent.v1.ConfigureNetworkRequest.rules:type_name -> runvm.agent.v1.Rule
-	10, // 5: runvm.agent.v1.Route.multipath:type_name -> runvm.agent.v1.NextHop
-	53, // 6: runvm.agent.v1.CreateContainerRequest.guest_sysctls:type_name -> runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
-	54, // 7: runvm.agent.v1.CreateContainerRequest.namespaces:type_name -> runvm.agent.v1.CreateContainerRequest.NamespacesEntry
-	19, // 8: runvm.agent.v1.CreateContainerRequest.shared_memory:type_name -> runvm.agent.v1.SharedMemory
-	25, // 9: runvm.agent.v1.SignalProcessRequest.process:type_name -> runvm.agent.v1.Process
-	25, // 10: runvm.agent.v1.StdinChunk.process:type_name -> runvm.agent.v1.Process
-	25, // 11: runvm.agent.v1.ReadOutputRequest.process:type_name -> runvm.agent.v1.Process
-	0,  // 12: runvm.agent.v1.ReadOutputRequest.stream:type_name -> runvm.agent.v1.ReadOutputRequest.Stream
-	25, // 13: runvm.agent.v1.WaitProcessRequest.process:type_name -> runvm.agent.v1.Process
-	25, // 14: runvm.agent.v1.ResizeTerminalRequest.process:type_name -> runvm.agent.v1.Process
-	40, // 15: runvm.agent.v1.ListProcessesResponse.processes:type_name -> runvm.agent.v1.GuestProcess
-	1,  // 16: runvm.agent.v1.Event.kind:type_name -> runvm.agent.v1.Event.Kind
-	2,  // 17: runvm.agent.v1.Agent.GetHello:input_type -> runvm.agent.v1.GetHelloRequest
-	4,  // 18: runvm.agent.v1.Agent.ConfigureSandbox:input_type -> runvm.agent.v1.ConfigureSandboxRequest
-	7,  // 19: runvm.agent.v1.Agent.ConfigureNetwork:input_type -> runvm.agent.v1.ConfigureNetworkRequest
-	14, // 20: runvm.agent.v1.Agent.RemoveInterface:input_type -> runvm.agent.v1.RemoveInterfaceRequest
-	17, // 21: runvm.agent.v1.Agent.RelayDNS:input_type -> runvm.agent.v1.DNSAnswer
-	18, // 22: runvm.agent.v1.Agent.CreateContainer:input_type -> runvm.agent.v1.CreateContainerRequest
-	21, // 23: runvm.agent.v1.Agent.StartContainer:input_type -> runvm.agent.v1.StartContainerRequest
-	23, // 24: runvm.agent.v1.Agent.ExecProcess:input_type -> runvm.agent.v1.ExecProcessRequest
-	26, // 25: runvm.agent.v1.Agent.SignalProcess:input_type -> runvm.agent.v1.SignalProcessRequest
-	28, // 26: runvm.agent.v1.Agent.DeleteContainer:input_type -> runvm.agent.v1.DeleteContainerRequest
-	30, // 27: runvm.agent.v1.Agent.WriteStdin:input_type -> runvm.agent.v1.StdinChunk
-	32, // 28: runvm.agent.v1.Agent.ReadOutput:input_type -> runvm.agent.v1.ReadOutputRequest
-	34, // 29: runvm.agent.v1.Agent.WaitProcess:input_type -> runvm.agent.v1.WaitProcessRequest
-	36, // 30: runvm.agent.v1.Agent.ResizeTerminal:input_type -> runvm.agent.v1.ResizeTerminalRequest
-	38, // 31: runvm.agent.v1.Agent.ListProcesses:input_type -> runvm.agent.v1.ListProcessesRequest
-	41, // 32: runvm.agent.v1.Agent.GetStats:input_type -> runvm.agent.v1.GetStatsRequest
-	43, // 33: runvm.agent.v1.Agent.PauseContainer:input_type -> runvm.agent.v1.PauseContainerRequest
-	45, // 34: runvm.agent.v1.Agent.ResumeContainer:input_type -> runvm.agent.v1.ResumeContainerRequest
-	47, // 35: runvm.agent.v1.Agent.UpdateContainer:input_type -> runvm.agent.v1.UpdateContainerRequest
-	49, // 36: runvm.agent.v1.Agent.WatchEvents:input_type -> runvm.agent.v1.WatchEventsRequest
-	51, // 37: runvm.agent.v1.Agent.Shutdown:input_type -> runvm.agent.v1.ShutdownRequest
-	3,  // 38: runvm.agent.v1.Agent.GetHello:output_type -> runvm.agent.v1.Hello
-	6,  // 39: runvm.agent.v1.Agent.ConfigureSandbox:output_type -> runvm.agent.v1.ConfigureSandboxResponse
-	13, // 40: runvm.agent.v1.Agent.ConfigureNetwork:output_type -> runvm.agent.v1.ConfigureNetworkResponse
-	15, // 41: runvm.agent.v1.Agent.RemoveInterface:output_type -> runvm.agent.v1.RemoveInterfaceResponse
-	16, // 42: runvm.agent.v1.Agent.RelayDNS:output_type -> runvm.agent.v1.DNSQuery
-	20, // 43: runvm.agent.v1.Agent.CreateContainer:output_type -> runvm.agent.v1.CreateContainerResponse
-	22, // 44: runvm.agent.v1.Agent.StartContainer:output_type -> runvm.agent.v1.StartContainerResponse
-	24, // 45: runvm.agent.v1.Agent.ExecProcess:output_type -> runvm.agent.v1.ExecProcessResponse
-	27, // 46: runvm.agent.v1.Agent.SignalProcess:output_type -> runvm.agent.v1.SignalProcessResponse
-	29, // 47: runvm.agent.v1.Agent.DeleteContainer:output_type -> runvm.agent.v1.DeleteContainerResponse
-	31, // 48: runvm.agent.v1.Agent.WriteStdin:output_type -> runvm.agent.v1.WriteStdinResponse
-	33, // 49: runvm.agent.v1.Agent.ReadOutput:output_type -> runvm.agent.v1.OutputChunk
-	35, // 50: runvm.agent.v1.Agent.WaitProcess:output_type -> runvm.agent.v1.ExitStatus
-	37, // 51: runvm.agent.v1.Agent.ResizeTerminal:output_type -> runvm.agent.v1.ResizeTerminalResponse
-	39, // 52: runvm.agent.v1.Agent.ListProcesses:output_type -> runvm.agent.v1.ListProcessesResponse
-	42, // 53: runvm.agent.v1.Agent.GetStats:output_type -> runvm.agent.v1.Stats
-	44, // 54: runvm.agent.v1.Agent.PauseContainer:output_type -> runvm.agent.v1.PauseContainerResponse
-	46, // 55: runvm.agent.v1.Agent.ResumeContainer:output_type -> runvm.agent.v1.ResumeContainerResponse
-	48, // 56: runvm.agent.v1.Agent.UpdateContainer:output_type -> runvm.agent.v1.UpdateContainerResponse
-	50, // 57: runvm.agent.v1.Agent.WatchEvents:output_type -> runvm.agent.v1.Event
-	52, // 58: runvm.agent.v1.Agent.Shutdown:output_type -> runvm.agent.v1.ShutdownResponse
-	38, // [38:59] is the sub-list for method output_type
-	17, // [17:38] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	9,  // 5: runvm.agent.v1.ConfigureNetworkRequest.remove_routes:type_name -> runvm.agent.v1.Route
+	11, // 6: runvm.agent.v1.ConfigureNetworkRequest.remove_neighbours:type_name -> runvm.agent.v1.Neighbour
+	12, // 7: runvm.agent.v1.ConfigureNetworkRequest.remove_rules:type_name -> runvm.agent.v1.Rule
+	10, // 8: runvm.agent.v1.Route.multipath:type_name -> runvm.agent.v1.NextHop
+	53, // 9: runvm.agent.v1.CreateContainerRequest.guest_sysctls:type_name -> runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
+	54, // 10: runvm.agent.v1.CreateContainerRequest.namespaces:type_name -> runvm.agent.v1.CreateContainerRequest.NamespacesEntry
+	19, // 11: runvm.agent.v1.CreateContainerRequest.shared_memory:type_name -> runvm.agent.v1.SharedMemory
+	25, // 12: runvm.agent.v1.SignalProcessRequest.process:type_name -> runvm.agent.v1.Process
+	25, // 13: runvm.agent.v1.StdinChunk.process:type_name -> runvm.agent.v1.Process
+	25, // 14: runvm.agent.v1.ReadOutputRequest.process:type_name -> runvm.agent.v1.Process
+	0,  // 15: runvm.agent.v1.ReadOutputRequest.stream:type_name -> runvm.agent.v1.ReadOutputRequest.Stream
+	25, // 16: runvm.agent.v1.WaitProcessRequest.process:type_name -> runvm.agent.v1.Process
+	25, // 17: runvm.agent.v1.ResizeTerminalRequest.process:type_name -> runvm.agent.v1.Process
+	40, // 18: runvm.agent.v1.ListProcessesResponse.processes:type_name -> runvm.agent.v1.GuestProcess
+	1,  // 19: runvm.agent.v1.Event.kind:type_name -> runvm.agent.v1.Event.Kind
+	2,  // 20: runvm.agent.v1.Agent.GetHello:input_type -> runvm.agent.v1.GetHelloRequest
+	4,  // 21: runvm.agent.v1.Agent.ConfigureSandbox:input_type -> runvm.agent.v1.ConfigureSandboxRequest
+	7,  // 22: runvm.agent.v1.Agent.ConfigureNetwork:input_type -> runvm.agent.v1.ConfigureNetworkRequest
+	14, // 23: runvm.agent.v1.Agent.RemoveInterface:input_type -> runvm.agent.v1.RemoveInterfaceRequest
+	17, // 24: runvm.agent.v1.Agent.RelayDNS:input_type -> runvm.agent.v1.DNSAnswer
+	18, // 25: runvm.agent.v1.Agent.CreateContainer:input_type -> runvm.agent.v1.CreateContainerRequest
+	21, // 26: runvm.agent.v1.Agent.StartContainer:input_type -> runvm.agent.v1.StartContainerRequest
+	23, // 27: runvm.agent.v1.Agent.ExecProcess:input_type -> runvm.agent.v1.ExecProcessRequest
+	26, // 28: runvm.agent.v1.Agent.SignalProcess:input_type -> runvm.agent.v1.SignalProcessRequest
+	28, // 29: runvm.agent.v1.Agent.DeleteContainer:input_type -> runvm.agent.v1.DeleteContainerRequest
+	30, // 30: runvm.agent.v1.Agent.WriteStdin:input_type -> runvm.agent.v1.StdinChunk
+	32, // 31: runvm.agent.v1.Agent.ReadOutput:input_type -> runvm.agent.v1.ReadOutputRequest
+	34, // 32: runvm.agent.v1.Agent.WaitProcess:input_type -> runvm.agent.v1.WaitProcessRequest
+	36, // 33: runvm.agent.v1.Agent.ResizeTerminal:input_type -> runvm.agent.v1.ResizeTerminalRequest
+	38, // 34: runvm.agent.v1.Agent.ListProcesses:input_type -> runvm.agent.v1.ListProcessesRequest
+	41, // 35: runvm.agent.v1.Agent.GetStats:input_type -> runvm.agent.v1.GetStatsRequest
+	43, // 36: runvm.agent.v1.Agent.PauseContainer:input_type -> runvm.agent.v1.PauseContainerRequest
+	45, // 37: runvm.agent.v1.Agent.ResumeContainer:input_type -> runvm.agent.v1.ResumeContainerRequest
+	47, // 38: runvm.agent.v1.Agent.UpdateContainer:input_type -> runvm.agent.v1.UpdateContainerRequest
+	49, // 39: runvm.agent.v1.Agent.WatchEvents:input_type -> runvm.agent.v1.WatchEventsRequest
+	51, // 40: runvm.agent.v1.Agent.Shutdown:input_type -> runvm.agent.v1.ShutdownRequest
+	3,  // 41: runvm.agent.v1.Agent.GetHello:output_type -> runvm.agent.v1.Hello
+	6,  // 42: runvm.agent.v1.Agent.ConfigureSandbox:output_type -> runvm.agent.v1.ConfigureSandboxResponse
+	13, // 43: runvm.agent.v1.Agent.ConfigureNetwork:output_type -> runvm.agent.v1.ConfigureNetworkResponse
+	15, // 44: runvm.agent.v1.Agent.RemoveInterface:output_type -> runvm.agent.v1.RemoveInterfaceResponse
+	16, // 45: runvm.agent.v1.Agent.RelayDNS:output_type -> runvm.agent.v1.DNSQuery
+	20, // 46: runvm.agent.v1.Agent.CreateContainer:output_type -> runvm.agent.v1.CreateContainerResponse
+	22, // 47: runvm.agent.v1.Agent.StartContainer:output_type -> runvm.agent.v1.StartContainerResponse
+	24, // 48: runvm.agent.v1.Agent.ExecProcess:output_type -> runvm.agent.v1.ExecProcessResponse
+	27, // 49: runvm.agent.v1.Agent.SignalProcess:output_type -> runvm.agent.v1.SignalProcessResponse
+	29, // 50: runvm.agent.v1.Agent.DeleteContainer:output_type -> runvm.agent.v1.DeleteContainerResponse
+	31, // 51: runvm.agent.v1.Agent.WriteStdin:output_type -> runvm.agent.v1.WriteStdinResponse
+	33, // 52: runvm.agent.v1.Agent.ReadOutput:output_type -> runvm.agent.v1.OutputChunk
+	35, // 53: runvm.agent.v1.Agent.WaitProcess:output_type -> runvm.agent.v1.ExitStatus
+	37, // 54: runvm.agent.v1.Agent.ResizeTerminal:output_type -> runvm.agent.v1.ResizeTerminalResponse
+	39, // 55: runvm.agent.v1.Agent.ListProcesses:output_type -> runvm.agent.v1.ListProcessesResponse
+	42, // 56: runvm.agent.v1.Agent.GetStats:output_type -> runvm.agent.v1.Stats
+	44, // 57: runvm.agent.v1.Agent.PauseContainer:output_type -> runvm.agent.v1.PauseContainerResponse
+	46, // 58: runvm.agent.v1.Agent.ResumeContainer:output_type -> runvm.agent.v1.ResumeContainerResponse
+	48, // 59: runvm.agent.v1.Agent.UpdateContainer:output_type -> runvm.agent.v1.UpdateContainerResponse
+	50, // 60: runvm.agent.v1.Agent.WatchEvents:output_type -> runvm.agent.v1.Event
+	52, // 61: runvm.agent.v1.Agent.Shutdown:output_type -> runvm.agent.v1.ShutdownResponse
+	41, // [41:62] is the sub-list for method output_type
+	20, // [20:41] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }

@@ -60,7 +60,8 @@ type AgentClient interface {
 	// ConfigureSandbox prepares the guest for its containers: clock, random pool, hostname, shared directory. Once per VM.
 	ConfigureSandbox(ctx context.Context, in *ConfigureSandboxRequest, opts ...grpc.CallOption) (*ConfigureSandboxResponse, error)
 	// ConfigureNetwork brings the interfaces named in the request to the given state. Interfaces that it does not name
-	// stay as they are, so that it serves cold- and hot-plugged NICs alike. Routes, rules and neighbours are added.
+	// stay as they are, so that it serves cold- and hot-plugged NICs alike. Routes, rules and neighbours are added, and
+	// removed where the request says so: what a container itself has changed stays.
 	ConfigureNetwork(ctx context.Context, in *ConfigureNetworkRequest, opts ...grpc.CallOption) (*ConfigureNetworkResponse, error)
 	// RemoveInterface takes an interface down before its NIC is unplugged.
 	RemoveInterface(ctx context.Context, in *RemoveInterfaceRequest, opts ...grpc.CallOption) (*RemoveInterfaceResponse, error)
@@ -356,7 +357,8 @@ type AgentServer interface {
 	// ConfigureSandbox prepares the guest for its containers: clock, random pool, hostname, shared directory. Once per VM.
 	ConfigureSandbox(context.Context, *ConfigureSandboxRequest) (*ConfigureSandboxResponse, error)
 	// ConfigureNetwork brings the interfaces named in the request to the given state. Interfaces that it does not name
-	// stay as they are, so that it serves cold- and hot-plugged NICs alike. Routes, rules and neighbours are added.
+	// stay as they are, so that it serves cold- and hot-plugged NICs alike. Routes, rules and neighbours are added, and
+	// removed where the request says so: what a container itself has changed stays.
 	ConfigureNetwork(context.Context, *ConfigureNetworkRequest) (*ConfigureNetworkResponse, error)
 	// RemoveInterface takes an interface down before its NIC is unplugged.
 	RemoveInterface(context.Context, *RemoveInterfaceRequest) (*RemoveInterfaceResponse, error)

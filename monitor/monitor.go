@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -140,6 +141,9 @@ func (m *monitor) stop() error {
 	return err
 }
 
+// networkTimeout bounds how long a caller waits for the guest to follow its network.
+const networkTimeout = time.Minute
+
 func serve(l *net.UnixListener, handle func(net.Conn)) {
 	for {
 		c, err := l.Accept()
@@ -167,7 +171,7 @@ func (m *monitor) handle(c net.Conn) {
 	case opAttachExec:
 		m.attachExec(c, r.Container, r.Exec)
 	case opNetwork:
-		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), networkTimeout)
 		defer cancel()
 		_ = answer(c, m.sandbox.UpdateNetwork(ctx))
 		_ = c.Close()

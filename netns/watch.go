@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch returns a channel that has a value whenever links, addresses or routes of the namespace at path have changed
-// since the last one was taken; what changed has to be read anew. It is closed when ctx ends, or when the kernel's
+// Watch returns a channel that has a value whenever anything that Read reads of the namespace at path has changed since
+// the last one was taken; what changed has to be read anew. It is closed when ctx ends, or when the kernel's
 // notifications end in an error. While it runs the namespace stays alive, as the caller's process would keep it.
 func Watch(ctx context.Context, path string) (<-chan struct{}, error) {
 	var socket *os.File
@@ -38,8 +38,13 @@ func subscribe() (*os.File, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	groups := uint32(unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR |
-		unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE)
+	var groups uint32
+	for _, g := range []uint{
+		unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
+	} {
+		groups |= 1 << (g - 1)
+	}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("bind", err)

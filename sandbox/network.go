@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"github.com/runvm/runvm/agentclient"
@@ -16,18 +17,36 @@ import (
 type nic struct {
 	id    string // QEMU's
 	iface netns.Interface
+	mtu   int // the greatest that the guest may set
 	tap   *netns.Tap
-	port  int // root port it is plugged into; -1: there since boot
+	port  int  // number of the port that it sits on; -1: none, it cannot be unplugged
+	gone  bool // the interface has left; the guest still has to let go of the NIC
 }
 
 func (n *nic) device() vmm.NIC {
-	return vmm.NIC{ID: n.id, MAC: n.iface.MAC, MTU: n.iface.MTU, TapFDs: n.tap.Files, Queues: len(n.tap.Files)}
+	d := vmm.NIC{ID: n.id, MAC: n.iface.MAC, MTU: n.mtu, TapFDs: n.tap.Files, Queues: len(n.tap.Files)}
+	if n.port >= 0 {
+		d.Port = vmm.PortID(n.port)
+	}
+	return d
 }
 
-// attachNICs makes a tap for every interface of the namespace.
+// serves says whether the NIC stands for the interface. Another interface may have come in the place of one with the
+// same address, and a guest cannot raise a NIC's MTU.
+func (n *nic) serves(i netns.Interface) bool {
+	return !n.gone && n.iface.Index == i.Index && n.iface.MAC == i.MAC && i.MTU <= n.mtu
+}
+
+// attachNICs makes a tap for every interface of the namespace, and a port for each besides those for later ones.
 func (s *Sandbox) attachNICs(state netns.State) error {
+	s.ports = s.config.HotplugPorts
 	for i, iface := range state.Interfaces {
-		if _, err := s.attach(iface, fmt.Sprintf("nic%d", i), -1); err != nil {
+		port := -1
+		if s.ports < vmm.MaxHotplugPorts {
+			port = s.ports
+			s.ports++
+		}
+		if _, err := s.attach(iface, fmt.Sprintf("nic%d", i), port); err != nil {
 			return err
 		}
 	}
@@ -39,9 +58,16 @@ func (s *Sandbox) attach(iface netns.Interface, id string, port int) (*nic, erro
 	if err != nil {
 		return nil, fmt.Errorf("connect interface %s to the virtual machine: %w", iface.Name, err)
 	}
-	n := &nic{id: id, iface: iface, tap: tap, port: port}
+	n := &nic{id: id, iface: iface, mtu: iface.MTU, tap: tap, port: port}
 	s.nics = append(s.nics, n)
 	return n, nil
+}
+
+// adoptNICs lets those be unplugged that QEMU has been started with.
+func (s *Sandbox) adoptNICs() {
+	for _, n := range s.nics {
+		s.qmp.AdoptNIC(n.id)
+	}
 }
 
 // detachNICs gives every interface back. Idempotent.
@@ -53,8 +79,9 @@ func (s *Sandbox) detachNICs() error {
 	return errors.Join(errs...)
 }
 
-// UpdateNetwork reads the namespace again and makes the guest follow: engines configure a namespace after create
-// (podman with a user namespace, Docker from 26), and connect or disconnect networks while a container runs.
+// UpdateNetwork reads the namespace again and makes the guest follow what has changed since the last time: engines
+// configure a namespace after create (podman with a user namespace, Docker from 26), and connect or disconnect networks
+// while a container runs. An interface that cannot be connected costs no other one; the next call tries it again.
 func (s *Sandbox) UpdateNetwork(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,21 +89,20 @@ func (s *Sandbox) UpdateNetwork(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the network namespace: %w", err)
 	}
-	if err := s.unplugMissing(ctx, state); err != nil {
-		return err
+	if reflect.DeepEqual(state, s.network) && !slices.ContainsFunc(s.nics, func(n *nic) bool { return n.gone }) {
+		return s.relayDNS(ctx)
 	}
-	for _, iface := range state.Interfaces {
-		if slices.ContainsFunc(s.nics, func(n *nic) bool { return n.iface.MAC == iface.MAC }) {
-			continue
+	errs := []error{s.unplugMissing(ctx, state)}
+	for _, iface := range slices.Clone(state.Interfaces) {
+		if i := slices.IndexFunc(s.nics, func(n *nic) bool { return n.serves(iface) }); i >= 0 {
+			s.nics[i].iface = iface
+		} else if err := s.plug(ctx, iface); err != nil {
+			state = withoutInterface(state, iface.Name)
+			errs = append(errs, err)
 		}
-		if err := s.plug(ctx, iface); err != nil {
-			return err
-		}
 	}
-	if err := s.configureNetwork(ctx, state); err != nil {
-		return err
-	}
-	return s.relayDNS(ctx)
+	errs = append(errs, s.configureNetwork(ctx, state), s.relayDNS(ctx))
+	return errors.Join(errs...)
 }
 
 // plug adds a NIC to the running VM.
@@ -84,14 +110,14 @@ func (s *Sandbox) plug(ctx context.Context, iface netns.Interface) error {
 	port := s.freePort()
 	if port < 0 {
 		return fmt.Errorf("connect interface %s: all %d hot-plug ports are taken (raise vm.hotplug_ports)",
-			iface.Name, s.config.HotplugPorts)
+			iface.Name, s.ports)
 	}
 	n, err := s.attach(iface, fmt.Sprintf("hotnic%d", port), port)
 	if err != nil {
 		return err
 	}
-	if err := s.qmp.AddNIC(ctx, n.device(), portName(port)); err != nil {
-		s.nics = slices.DeleteFunc(s.nics, func(o *nic) bool { return o == n })
+	if err := s.qmp.AddNIC(ctx, n.device(), vmm.PortID(port)); err != nil {
+		s.forget(n)
 		return errors.Join(fmt.Errorf("connect interface %s: %w", iface.Name, err), n.tap.Detach())
 	}
 	return nil
@@ -99,30 +125,40 @@ func (s *Sandbox) plug(ctx context.Context, iface netns.Interface) error {
 
 // unplugMissing removes the NICs whose interface has left the namespace.
 func (s *Sandbox) unplugMissing(ctx context.Context, state netns.State) error {
+	var errs []error
 	for _, n := range slices.Clone(s.nics) {
-		if slices.ContainsFunc(state.Interfaces, func(i netns.Interface) bool { return i.MAC == n.iface.MAC }) {
-			continue
+		if !slices.ContainsFunc(state.Interfaces, n.serves) {
+			errs = append(errs, s.unplug(ctx, n))
 		}
-		remove := &agentproto.RemoveInterfaceRequest{Name: n.iface.Name}
-		if _, err := s.agent.Agent().RemoveInterface(ctx, remove); err != nil {
-			return fmt.Errorf("disconnect interface %s: %w", n.iface.Name, agentclient.FromStatus(err))
-		}
-		// A NIC that was there at boot sits on no hot-plug port: it stays, down, without a way out.
-		if n.port >= 0 {
-			if err := s.qmp.RemoveDevice(ctx, n.id); err != nil {
-				return fmt.Errorf("disconnect interface %s: %w", n.iface.Name, err)
-			}
-		}
-		if err := n.tap.Detach(); err != nil {
-			return err
-		}
-		s.nics = slices.DeleteFunc(s.nics, func(o *nic) bool { return o == n })
 	}
+	return errors.Join(errs...)
+}
+
+// unplug takes a NIC away. One that the guest does not let go of keeps its port, but leads nowhere.
+func (s *Sandbox) unplug(ctx context.Context, n *nic) error {
+	var errs []error
+	if !n.gone {
+		n.gone = true
+		_, err := s.agent.Agent().RemoveInterface(ctx, &agentproto.RemoveInterfaceRequest{Name: n.iface.Name})
+		errs = append(errs, agentclient.FromStatus(err), n.tap.Detach())
+	}
+	// A NIC without a port stays, down.
+	if n.port >= 0 {
+		errs = append(errs, s.qmp.RemoveDevice(ctx, n.id))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("disconnect interface %s: %w", n.iface.Name, err)
+	}
+	s.forget(n)
 	return nil
 }
 
+func (s *Sandbox) forget(n *nic) {
+	s.nics = slices.DeleteFunc(s.nics, func(o *nic) bool { return o == n })
+}
+
 func (s *Sandbox) freePort() int {
-	for port := range s.config.HotplugPorts {
+	for port := range s.ports {
 		if !slices.ContainsFunc(s.nics, func(n *nic) bool { return n.port == port }) {
 			return port
 		}
@@ -130,45 +166,11 @@ func (s *Sandbox) freePort() int {
 	return -1
 }
 
-// configureNetwork hands the namespace's state to the agent.
+// configureNetwork tells the agent what has changed in the namespace, which now is as state says.
 func (s *Sandbox) configureNetwork(ctx context.Context, state netns.State) error {
-	if _, err := s.agent.Agent().ConfigureNetwork(ctx, networkRequest(state)); err != nil {
+	if _, err := s.agent.Agent().ConfigureNetwork(ctx, networkChange(s.network, state)); err != nil {
 		return s.explain(fmt.Errorf("configure the guest's network: %w", agentclient.FromStatus(err)))
 	}
+	s.network = state
 	return nil
-}
-
-// networkRequest spells a namespace's state in the agent's words.
-func networkRequest(state netns.State) *agentproto.ConfigureNetworkRequest {
-	r := &agentproto.ConfigureNetworkRequest{}
-	for _, i := range state.Interfaces {
-		r.Interfaces = append(r.Interfaces, &agentproto.Interface{
-			Name: i.Name, Mac: i.MAC, Mtu: uint32(i.MTU), Addresses: i.Addresses, Up: i.Up,
-		})
-	}
-	for _, x := range state.Routes {
-		route := &agentproto.Route{
-			Destination: x.Destination, Gateway: x.Gateway, Source: x.Source, Interface: x.Interface,
-			Scope: x.Scope, Table: x.Table, Priority: x.Priority, Mtu: x.MTU, Type: x.Type, Family: x.Family,
-			Flags: x.Flags, Protocol: x.Protocol, Advmss: x.AdvMSS, Tos: x.TOS,
-		}
-		for _, h := range x.Multipath {
-			route.Multipath = append(route.Multipath, &agentproto.NextHop{
-				Gateway: h.Gateway, Interface: h.Interface, Weight: h.Weight, Flags: h.Flags,
-			})
-		}
-		r.Routes = append(r.Routes, route)
-	}
-	for _, n := range state.Neighbours {
-		r.Neighbours = append(r.Neighbours, &agentproto.Neighbour{
-			Interface: n.Interface, Address: n.Address, Mac: n.MAC, State: n.State, Flags: n.Flags,
-		})
-	}
-	for _, u := range state.Rules {
-		r.Rules = append(r.Rules, &agentproto.Rule{
-			Family: u.Family, Priority: u.Priority, Table: u.Table, Source: u.Source, Destination: u.Destination,
-			Mark: u.Mark, Mask: u.Mask, InputInterface: u.InputInterface, OutputInterface: u.OutputInterface, Invert: u.Invert,
-		})
-	}
-	return r
 }

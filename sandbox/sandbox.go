@@ -40,11 +40,14 @@ type Sandbox struct {
 
 	maxFiles uint64 // that virtiofsd may have open
 
-	life context.Context // until Stop
-	end  context.CancelFunc
+	life     context.Context // until Stop
+	end      context.CancelFunc
+	follower follower
+	ports    int // of the machine; vmm.PortID names them
 
 	mu        sync.Mutex // guards what hot-plug changes
 	nics      []*nic
+	network   netns.State // what the guest was told last
 	relaysDNS bool
 }
 
@@ -67,6 +70,10 @@ func Boot(ctx context.Context, c Config, warn func(format string, args ...any)) 
 		return nil, err
 	}
 
+	u.Push(s.stopFollowing)
+	if err = s.watchNetwork(); err != nil {
+		return nil, err
+	}
 	state, err := netns.Read(c.NetNS)
 	if err != nil {
 		return nil, fmt.Errorf("read the network namespace: %w", err)
@@ -96,6 +103,7 @@ func Boot(ctx context.Context, c Config, warn func(format string, args ...any)) 
 	if err = s.configure(ctx, state); err != nil {
 		return nil, err
 	}
+	close(s.follower.start)
 	u.Release()
 	return s, nil
 }
@@ -203,6 +211,7 @@ func (s *Sandbox) startVM(ctx context.Context) error {
 	if err != nil {
 		return s.explain(fmt.Errorf("connect to QMP: %w", err))
 	}
+	s.adoptNICs()
 	return nil
 }
 
@@ -311,6 +320,7 @@ func (s *Sandbox) Reason() error { return s.explain(errVMEnded) }
 // Stop ends the virtual machine and removes everything that Boot made. The containers have ended by then, or shall.
 func (s *Sandbox) Stop() error {
 	s.end()
+	_ = s.stopFollowing()
 	_ = s.agent.Close()
 	s.quit()
 	return errors.Join(s.stopVM(), s.channel.close(), s.stopDaemon(), s.detachNICs(), s.tree.close())

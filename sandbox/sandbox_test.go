@@ -7,45 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"google.golang.org/protobuf/testing/protocmp"
-
 	"github.com/runvm/runvm/agentproto"
-	"github.com/runvm/runvm/netns"
 	"github.com/runvm/runvm/vmm"
 )
-
-func TestNetworkRequest(t *testing.T) {
-	got := networkRequest(netns.State{
-		Interfaces: []netns.Interface{{Name: "eth0", MAC: "02:00:00:00:00:01", MTU: 1400, Addresses: []string{"10.0.0.2/24"}, Up: true}},
-		Routes: []netns.Route{{
-			Destination: "10.1.0.0/16", Gateway: "10.0.0.1", Source: "10.0.0.2", Interface: "eth0", Scope: 1, Table: 254,
-			Priority: 5, MTU: 1300, Type: 1, Family: 2, Flags: 4, Protocol: 3, AdvMSS: 1200, TOS: 8,
-			Multipath: []netns.NextHop{{Gateway: "10.0.0.3", Interface: "eth0", Weight: 2, Flags: 4}},
-		}},
-		Neighbours: []netns.Neighbour{{Interface: "eth0", Address: "10.0.0.9", MAC: "02:00:00:00:00:09", State: 128, Flags: 1}},
-		Rules: []netns.Rule{{
-			Family: 2, Priority: 100, Table: 7, Source: "10.0.0.0/24", Destination: "10.2.0.0/16", Mark: 1, Mask: 3,
-			InputInterface: "eth0", OutputInterface: "eth1", Invert: true,
-		}},
-	})
-	want := &agentproto.ConfigureNetworkRequest{
-		Interfaces: []*agentproto.Interface{{Name: "eth0", Mac: "02:00:00:00:00:01", Mtu: 1400, Addresses: []string{"10.0.0.2/24"}, Up: true}},
-		Routes: []*agentproto.Route{{
-			Destination: "10.1.0.0/16", Gateway: "10.0.0.1", Source: "10.0.0.2", Interface: "eth0", Scope: 1, Table: 254,
-			Priority: 5, Mtu: 1300, Type: 1, Family: 2, Flags: 4, Protocol: 3, Advmss: 1200, Tos: 8,
-			Multipath: []*agentproto.NextHop{{Gateway: "10.0.0.3", Interface: "eth0", Weight: 2, Flags: 4}},
-		}},
-		Neighbours: []*agentproto.Neighbour{{Interface: "eth0", Address: "10.0.0.9", Mac: "02:00:00:00:00:09", State: 128, Flags: 1}},
-		Rules: []*agentproto.Rule{{
-			Family: 2, Priority: 100, Table: 7, Source: "10.0.0.0/24", Destination: "10.2.0.0/16", Mark: 1, Mask: 3,
-			InputInterface: "eth0", OutputInterface: "eth1", Invert: true,
-		}},
-	}
-	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
-		t.Error(diff)
-	}
-}
 
 // TestReadReady: the guest's first words are all that is read, and nothing else passes for them.
 func TestReadReady(t *testing.T) {

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"fmt"
 	"os"
 	"strings"
 
@@ -16,7 +15,7 @@ func (s *Sandbox) vmConfig(qmp, console *os.File) vmm.Config {
 	vc := vmm.Config{
 		Name: c.ID, Accel: c.Accel, TBSizeMiB: c.TBSizeMiB,
 		CPUs: c.CPUs, MaxCPUs: c.CPUs, MemoryMiB: c.MemoryMiB, SharedMemory: c.Virtiofsd != "",
-		Kernel: c.Kernel, Initrd: c.Initrd, HotplugPorts: c.HotplugPorts,
+		Kernel: c.Kernel, Initrd: c.Initrd, HotplugPorts: s.ports,
 		QMP: qmp, Console: console, Agent: agent,
 		Cmdline: s.cmdline(agentParameters),
 	}
@@ -89,6 +88,3 @@ func (s *Sandbox) jail() vmm.Jail {
 	}
 	return j
 }
-
-// portName names the root port of the given number, as vmm's Command does.
-func portName(number int) string { return fmt.Sprintf("rp%d", number) }

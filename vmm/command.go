@@ -41,15 +41,15 @@ func (c Config) Command() (args []string, files []*os.File, err error) {
 	if c.Share != nil {
 		c.addShare(&line)
 	}
+	// Before the NICs, which may sit on them, and after all else, whose addresses shall not depend on their number.
+	for i := range c.HotplugPorts {
+		line.add("-device", options("pcie-root-port", "id", PortID(i), "chassis", strconv.Itoa(i+1)))
+	}
 	for _, n := range c.NICs {
 		n.addTo(&line)
 	}
 	for i, d := range c.Disks {
 		d.addTo(&line, i)
-	}
-	// Last, so that their number moves no other device to another address.
-	for i := range c.HotplugPorts {
-		line.add("-device", options("pcie-root-port", "id", PortID(i), "chassis", strconv.Itoa(i+1)))
 	}
 	return line.args, line.files, nil
 }
@@ -149,8 +149,11 @@ func (n NIC) addTo(line *commandLine) {
 	netdev = append(netdev, descriptors("fd", line, n.TapFDs)...)
 	netdev = append(netdev, "vhost", onOff(len(n.VhostFDs) > 0))
 	netdev = append(netdev, descriptors("vhostfd", line, n.VhostFDs)...)
-	line.add("-netdev", options("tap", netdev...),
-		"-device", options("virtio-net-pci", pairs(n.device())...)+",romfile=")
+	device := pairs(n.device())
+	if n.Port != "" {
+		device = append(device, "bus", n.Port, "addr", "0")
+	}
+	line.add("-netdev", options("tap", netdev...), "-device", options("virtio-net-pci", device...)+",romfile=")
 }
 
 // descriptors inherits files and names them: "fd" for one, "fds" with colons for several.

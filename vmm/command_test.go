@@ -102,6 +102,8 @@ func commands(t *testing.T) map[string]Config {
 
 	c = tcgSerial(t)
 	c.HotplugPorts, c.TBSizeMiB = 4, 64
+	c.NICs = []NIC{tapNIC(t, "nic0", "02:00:00:00:00:01")}
+	c.NICs[0].Port = PortID(3)
 	m["tcg-hotplug-ports-tb-size"] = c
 
 	c = tcgSerial(t)

@@ -37,6 +37,10 @@ func hotNIC(t *testing.T) NIC {
 // TestPlug checks the commands of each kind of device: added and removed, and refused at each step.
 func TestPlug(t *testing.T) {
 	nic := func(ctx context.Context, q *QMP) error { return q.AddNIC(ctx, hotNIC(t), "rp0") }
+	adopted := func(_ context.Context, q *QMP) error {
+		q.AdoptNIC("nic0")
+		return nil
+	}
 	disk := func(ctx context.Context, q *QMP) error {
 		return q.AddDisk(ctx, Disk{ID: "hotdisk0", File: devNull(t)}, "rp1")
 	}
@@ -52,6 +56,7 @@ func TestPlug(t *testing.T) {
 		{"nic no getfd", "hotnic0", "getfd", "getfd+1", nic},
 		{"nic no netdev", "hotnic0", "netdev_add", lent + "netdev_add closefd closefd closefd closefd", nic},
 		{"nic no device", "hotnic0", "device_add", lent + "netdev_add device_add netdev_del", nic},
+		{"nic of the start", "nic0", "", "device_del netdev_del", adopted},
 		{"disk", "hotdisk0", "", "add-fd+1 blockdev-add device_add device_del blockdev-del remove-fd", disk},
 		{"disk no blockdev", "hotdisk0", "blockdev-add", "add-fd+1 blockdev-add remove-fd", disk},
 		{"disk no device", "hotdisk0", "device_add", "add-fd+1 blockdev-add device_add blockdev-del remove-fd", disk},

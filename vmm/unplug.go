@@ -13,6 +13,14 @@ var ErrUnplugRefused = errors.New("the guest refuses to release the device")
 // ErrUnplugPending is returned when another call already removes the device.
 var ErrUnplugPending = errors.New("the device is being removed already")
 
+// AdoptNIC makes RemoveDevice take away what is behind a NIC that has been there since the start, as if AddNIC had plugged
+// it.
+func (q *QMP) AdoptNIC(id string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.cleanup[id] = []command{newCommand("netdev_del", arguments{"id": id})}
+}
+
 // RemoveDevice takes a hot-plugged device away: it asks the guest, waits until the guest has let go, and removes what
 // was behind the device. A call that ended with its context may be repeated.
 func (q *QMP) RemoveDevice(ctx context.Context, id string) error {

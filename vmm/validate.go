@@ -9,14 +9,16 @@ import (
 
 // QEMU's and virtio's bounds.
 const (
-	maxVirtiofsTag  = 36 // virtio specification, section 5.11.4
-	max9PTag        = 31 // MAX_TAG_LEN - 1 in QEMU's hw/9pfs
-	maxPortName     = 31 // the longest name that Linux keeps in full in /sys/class/virtio-ports
-	maxDiskSerial   = 20 // VIRTIO_BLK_ID_BYTES
-	maxQueues       = 64 // vectors stay below what a guest maps
-	firstGuestCID   = 3  // vsock(7)
-	maxHotplugPorts = 24 // slots of the root bus that other devices leave
+	maxVirtiofsTag = 36 // virtio specification, section 5.11.4
+	max9PTag       = 31 // MAX_TAG_LEN - 1 in QEMU's hw/9pfs
+	maxPortName    = 31 // the longest name that Linux keeps in full in /sys/class/virtio-ports
+	maxDiskSerial  = 20 // VIRTIO_BLK_ID_BYTES
+	maxQueues      = 64 // vectors stay below what a guest maps
+	firstGuestCID  = 3  // vsock(7)
 )
+
+// MaxHotplugPorts is the greatest Config.HotplugPorts: the slots of the root bus that other devices leave.
+const MaxHotplugPorts = 24
 
 // invalid makes an error that wraps ErrInvalidConfig.
 func invalid(format string, args ...any) error {
@@ -53,8 +55,8 @@ func (c Config) validateMachine() error {
 		return invalid("%d MiB of memory: want at least 1", c.MemoryMiB)
 	case c.TBSizeMiB < 0:
 		return invalid("translation cache of %d MiB: want 0 or more", c.TBSizeMiB)
-	case c.HotplugPorts < 0 || c.HotplugPorts > maxHotplugPorts:
-		return invalid("%d hot-plug ports: want 0 to %d", c.HotplugPorts, maxHotplugPorts)
+	case c.HotplugPorts < 0 || c.HotplugPorts > MaxHotplugPorts:
+		return invalid("%d hot-plug ports: want 0 to %d", c.HotplugPorts, MaxHotplugPorts)
 	case c.Kernel == "":
 		return invalid("no kernel")
 	}

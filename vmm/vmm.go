@@ -20,7 +20,7 @@ type Config struct {
 	Initrd  string // path; empty: none
 	Cmdline string // kernel parameters
 
-	HotplugPorts int // spare PCI Express root ports, named rp0, rp1, ...
+	HotplugPorts int // PCI Express root ports, see PortID; those that no NIC sits on are free
 
 	QMP     *os.File // listening Unix stream socket; nil: no QMP
 	Console *os.File // connected stream socket of the first serial port; nil: no serial port
@@ -60,6 +60,7 @@ type NIC struct {
 	TapFDs   []*os.File // one per queue
 	VhostFDs []*os.File // open /dev/vhost-net, one per queue; empty: QEMU moves the packets
 	Queues   int        // 0: as many as TapFDs
+	Port     string     // at start: the hot-plug port that it sits on and can be unplugged from; empty: none
 }
 
 // Disk is a virtio block device on a raw file or block device.

@@ -37,6 +37,9 @@ func Configure(ctx context.Context, r *agentproto.ConfigureNetworkRequest) error
 			return err
 		}
 	}
+	if err := removeEntries(r); err != nil {
+		return err
+	}
 	links, err := findLinks(ctx, r.GetInterfaces())
 	if err != nil {
 		return err

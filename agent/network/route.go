@@ -17,7 +17,8 @@ func addRoutes(routes []*agentproto.Route, index map[string]int) error {
 		if err != nil {
 			return fmt.Errorf("route to %q: %w", r.GetDestination(), err)
 		}
-		if err := netlink.RouteReplace(route); err != nil {
+		// Appended, since several routes may differ in nothing but the way: then their order decides.
+		if err := netlink.RouteAppend(route); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("add route %v: %w", route, err)
 		}
 	}

@@ -1,0 +1,154 @@
+//go:build e2e
+
+package tests
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// eventually runs a command in a container until its output has every wanted text and none of the unwanted ones: the guest
+// follows its namespace a moment later.
+func eventually(t *testing.T, look func() string, want, not []string) {
+	t.Helper()
+	var got string
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		got = look()
+		missing := func(s string) bool { return !strings.Contains(got, s) }
+		if !anyOf(want, missing) && !anyOf(not, func(s string) bool { return !missing(s) }) {
+			return
+		}
+	}
+	t.Fatalf("the guest did not come to have %q and not %q within %v:\n%s", want, not, limit, got)
+}
+
+func anyOf(list []string, f func(string) bool) bool {
+	for _, s := range list {
+		if f(s) {
+			return true
+		}
+	}
+	return false
+}
+
+// withCaps gives a container's process more capabilities.
+func withCaps(caps ...string) func(*specs.Spec) {
+	return func(s *specs.Spec) {
+		c := s.Process.Capabilities
+		all := append(slices.Clone(c.Bounding), caps...)
+		c.Bounding, c.Effective, c.Permitted = all, all, all
+	}
+}
+
+// TestPodmanNetworkConnect: networks come and go while the container runs, the one that it was started with included.
+func TestPodmanNetworkConnect(t *testing.T) {
+	p := newPodman(t)
+	for _, n := range []string{"one", "two"} {
+		p.must("network", "create", n)
+	}
+	p.must("run", "-d", "--name", "c", "--network", "one", "busybox", "sh", "-c",
+		"mkdir /www; echo from-guest > /www/index.html; exec httpd -f -p 8080 -h /www")
+	address := func(network string) string {
+		return p.must("inspect", "--format", fmt.Sprintf("{{.NetworkSettings.Networks.%s.IPAddress}}", network), "c")
+	}
+	look := func() string {
+		return p.run("exec", "c", "sh", "-c", "ip addr; ip route; cat /sys/class/net/*/address").stdout
+	}
+	fetch := func(address string) {
+		t.Helper()
+		got := command(t, "", "curl", "-s", "--retry", "10", "--retry-connrefused", "-m", "60", "http://"+address+":8080/")
+		if got.stdout != "from-guest\n" {
+			t.Errorf("from %s: %+v", address, got)
+		}
+	}
+	first := address("one")
+	fetch(first)
+
+	p.must("network", "connect", "two", "c")
+	second := address("two")
+	eventually(t, look, []string{"eth0", "eth1", first + "/24", second + "/24", "default via"}, nil)
+	fetch(second)
+	fetch(first)
+
+	p.must("network", "disconnect", "one", "c")
+	eventually(t, look, []string{"eth1", second + "/24"}, []string{"eth0", first + "/24"})
+	fetch(second)
+
+	p.must("network", "connect", "one", "c")
+	third := address("one")
+	eventually(t, look, []string{"eth0", "eth1", third + "/24"}, nil)
+	fetch(third)
+	p.must("network", "disconnect", "two", "c")
+	eventually(t, look, []string{"eth0", third + "/24"}, []string{"eth1"})
+	fetch(third)
+}
+
+// TestLiveNetwork changes everything that the guest follows in a namespace, one after the other.
+func TestLiveNetwork(t *testing.T) {
+	r := newRuntime(t)
+	r.env = config(t, "[vm]\nhotplug_ports = 1\n")
+	path := namespace(t, "runvm-live", twoNICs...)
+	log := filepath.Join(t.TempDir(), "log")
+	r.must(t, "--log", log, "run", "--detach", "--bundle", newBundle(t, []string{"sleep", "100000"}, inNamespace(path), withCaps("CAP_NET_ADMIN")), "c1")
+	look := func() string { return r.run(t, "exec", "c1", "sh", "-c", showNetwork).stdout }
+	ip := func(lines ...string) {
+		t.Helper()
+		for _, line := range lines {
+			if got := command(t, "", "ip", append([]string{"-n", "runvm-live"}, strings.Fields(line)...)...); got.code != 0 {
+				t.Fatalf("ip %s: %s", line, got.stderr)
+			}
+		}
+	}
+	eventually(t, look, wantNetwork, nil)
+	// What the container does itself stays.
+	r.must(t, "exec", "c1", "sh", "-c", "ip addr add 203.0.113.77/32 dev net1; ip route add 10.77.0.0/16 dev net1")
+
+	t.Run("addresses, routes, rules, neighbours", func(t *testing.T) {
+		ip("addr add 192.0.2.3/24 dev net0", "addr del 2001:db8:1::2/64 dev net0", "addr add 2001:db8:1::3/64 dev net0 nodad",
+			"route del 203.0.113.0/24", "route add 10.60.0.0/16 via 192.0.2.8", "route replace blackhole 10.99.0.0/16 metric 9",
+			"rule del priority 500", "rule add to 10.8.0.0/16 table 100 priority 501",
+			"neigh del 192.0.2.50 dev net0", "neigh add 192.0.2.51 lladdr 02:00:00:00:09:0a dev net0 nud permanent")
+		eventually(t, look,
+			[]string{
+				"192.0.2.2/24", "192.0.2.3/24", "2001:db8:1::3/64", "10.60.0.0/16 via 192.0.2.8", "blackhole 10.99.0.0/16  metric 9",
+				"501:", "to 10.8.0.0/16 lookup 100", "192.0.2.51 dev net0", "203.0.113.77/32", "10.77.0.0/16 dev net1",
+				"default via 192.0.2.1 dev net0",
+			},
+			[]string{"2001:db8:1::2/64", "203.0.113.0/24", "500:", "192.0.2.50 "})
+	})
+	t.Run("state and MTU", func(t *testing.T) {
+		ip("link set net1 down", "link set net0 mtu 1300")
+		eventually(t, look, []string{"mtu 1300", "net1: <BROADCAST,MULTICAST>"}, []string{"mtu 1400"})
+		ip("link set net1 up", "link set net0 mtu 1500") // more than the NIC had: it is plugged anew
+		eventually(t, look, []string{"net1: <BROADCAST,MULTICAST,UP", "net0:", "192.0.2.3/24", "default via 192.0.2.1"},
+			[]string{"mtu 1300"})
+	})
+	t.Run("name", func(t *testing.T) {
+		ip("link set net1 down", "link set net1 name lan7", "link set lan7 up")
+		eventually(t, look, []string{"lan7: <BROADCAST,MULTICAST,UP", "198.51.100.2/25"}, []string{"net1:"})
+	})
+	t.Run("more interfaces than ports", func(t *testing.T) {
+		ip("link add net2 type veth peer name p2", "link add net3 type veth peer name p3",
+			"addr add 10.2.0.2/24 dev net2", "addr add 10.3.0.2/24 dev net3", "link set net2 up", "link set net3 up")
+		eventually(t, look, []string{"net2:", "10.2.0.2/24"}, []string{"net3:"})
+		// The rest is followed nonetheless, and a freed port is used.
+		ip("addr add 192.0.2.4/24 dev net0")
+		eventually(t, look, []string{"192.0.2.4/24"}, nil)
+		ip("link del net2")
+		eventually(t, look, []string{"net3:", "10.3.0.2/24"}, []string{"net2:"})
+		text, err := os.ReadFile(log)
+		if err != nil || !strings.Contains(string(text), "raise vm.hotplug_ports") {
+			t.Errorf("the log does not say what is missing: %s, %v", text, err)
+		}
+	})
+	ip("link del net0", "link del lan7", "link del net3")
+	eventually(t, look, []string{"lo:"}, []string{"net0:", "lan7:", "net3:"})
+	r.must(t, "delete", "--force", "c1")
+}
