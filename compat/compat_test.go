@@ -2,6 +2,8 @@ package compat
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"os/exec"
 	"testing"
 	"time"
@@ -114,6 +116,10 @@ func TestIsShim(t *testing.T) {
 		cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, tc.env...)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
+		}
+		// Start returns when execve(2) has closed descriptors, which is before the new environment can be read.
+		environ := fmt.Sprintf("/proc/%d/environ", cmd.Process.Pid)
+		for data, err := os.ReadFile(environ); err == nil && len(data) == 0; data, err = os.ReadFile(environ) {
 		}
 		got, err := isShim(cmd.Process.Pid)
 		_ = cmd.Process.Kill()
