@@ -39,6 +39,11 @@ func sizing(r *specs.LinuxResources) Sizing {
 	return s
 }
 
+// larger is what is enough for both.
+func larger(a, b Sizing) Sizing {
+	return Sizing{MemoryBytes: max(a.MemoryBytes, b.MemoryBytes), CPUs: max(a.CPUs, b.CPUs)}
+}
+
 // countCPUs counts the CPUs of a list such as "0-3,6", cpuset(7); 0 if it is empty or malformed, which the host's
 // cgroup reports.
 func countCPUs(list string) int {
@@ -66,7 +71,7 @@ func countCPUs(list string) int {
 // host's cgroup, in which QEMU and virtiofsd run, enforces them.
 func (p *planner) planResources() {
 	r := p.plan.Guest.Linux.Resources
-	p.plan.Sizing = sizing(r)
+	p.plan.Sizing = larger(sizing(r), podSizing(p.bundle.Spec.Annotations))
 	if r == nil {
 		return
 	}

@@ -6,7 +6,17 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+
+	"github.com/runvm/runvm/sandbox"
 )
+
+// guest is what members need of the sandbox.
+type guest interface {
+	Share(dir string, m sandbox.Mount, detached *os.File) error
+	Unshare(dir string) error
+	RemoveContainer(ctx context.Context, id string) error
+}
 
 // member is a container of the sandbox, from create's join until nothing of it is left in the sandbox.
 type member struct {
@@ -39,7 +49,7 @@ func (m *monitor) join(c *net.UnixConn, id, dir string) {
 		if err != nil {
 			return
 		}
-		err = m.sandbox.Share(dir, mount, file)
+		err = m.guest.Share(dir, mount, file)
 		_ = file.Close()
 		if answer(c, err) != nil {
 			return
@@ -114,8 +124,8 @@ func (m *monitor) leave(member *member) {
 		return
 	}
 	// The guest may be hostile: whatever it answers, and when, the host's side of the share goes.
-	guestErr := m.sandbox.RemoveContainer(context.Background(), member.id)
-	hostErr := m.sandbox.Unshare(member.dir)
+	guestErr := m.guest.RemoveContainer(context.Background(), member.id)
+	hostErr := m.guest.Unshare(member.dir)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ended {

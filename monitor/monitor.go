@@ -25,6 +25,7 @@ const controlFD = 3
 // monitor is the process's state.
 type monitor struct {
 	sandbox *sandbox.Sandbox
+	guest   guest // the sandbox, to the members
 	log     *logrus.Logger
 
 	mu      sync.Mutex
@@ -78,6 +79,7 @@ func (m *monitor) run(ctx context.Context, control net.Conn, s setup) (err error
 	if err != nil {
 		return errors.Join(answer(control, err))
 	}
+	m.guest = m.sandbox
 	defer func() { err = errors.Join(err, m.stop()) }()
 	listeners, err := m.listen(s)
 	if err != nil {
