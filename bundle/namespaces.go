@@ -63,6 +63,10 @@ func (p *planner) planNamespaces() error {
 			return err
 		}
 		switch {
+		case ns.Type == specs.UserNamespace && len(l.UIDMappings) > 0:
+			// A shim is in the host's, so a path of its says nothing; the mappings do.
+			return unsupportedf("joining the user namespace %s of another container is not supported yet: "+
+				"leave the user namespace of a pod to its containers", ns.Path)
 		case !host && isSharable(ns.Type):
 			p.plan.Join[ns.Type] = ns.Path
 			keep = append(keep, specs.LinuxNamespace{Type: ns.Type})

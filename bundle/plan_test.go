@@ -129,6 +129,11 @@ func TestPlanRefuses(t *testing.T) {
 		"mount namespace": {func(b *Bundle) {
 			b.Spec.Linux.Namespaces[0].Path = "/proc/self/ns/mnt"
 		}, "joining the mount namespace"},
+		"user namespace": {func(b *Bundle) {
+			l := b.Spec.Linux
+			l.UIDMappings = []specs.LinuxIDMapping{{HostID: 1000, Size: 1}}
+			l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/self/ns/user"})
+		}, "joining the user namespace"},
 		"cgroup namespace": {func(b *Bundle) {
 			b.Spec.Linux.Namespaces[1] = specs.LinuxNamespace{Type: specs.CgroupNamespace, Path: filepath.Join(b.Dir, "data")}
 		}, "joining the cgroup namespace"},

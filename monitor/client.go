@@ -130,8 +130,13 @@ func (h *Hold) Share(ctx context.Context, m sandbox.Mount, f *os.File) error {
 	return readReply(h.conn)
 }
 
-// Close gives the place up, unless the container has been attached.
-func (h *Hold) Close() error { return h.conn.Close() }
+// Close gives the place up, unless the container has been attached. Idempotent.
+func (h *Hold) Close() error {
+	if err := h.conn.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
 
 // Remove returns when the sandbox has let go of a container that has ended, or is gone itself.
 func Remove(ctx context.Context, s Sockets, id string) error {
