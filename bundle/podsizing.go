@@ -2,8 +2,17 @@ package bundle
 
 import (
 	"encoding/json"
+	"path/filepath"
+	"slices"
 	"strconv"
 )
+
+// IsPause says whether the container's program is one that engines start to hold a pod's namespaces: podman's infra
+// container has no annotation that would say so.
+func (b *Bundle) IsPause() bool {
+	args := b.Spec.Process.Args
+	return slices.Equal(args, []string{"/catatonit", "-P"}) || len(args) == 1 && filepath.Base(args[0]) == "pause"
+}
 
 // Annotations with the sum of what a pod's containers may use, on the pod's own container: CRI-O's in the JSON form of
 // CRI's LinuxContainerResources, containerd's each a decimal number.

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"strings"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -39,6 +40,18 @@ func TestPlanSizesPod(t *testing.T) {
 	})
 	if err != nil || plan.Sizing != (Sizing{MemoryBytes: limit, CPUs: 3}) {
 		t.Errorf("%+v, %v", plan.Sizing, err)
+	}
+}
+
+func TestIsPause(t *testing.T) {
+	for args, want := range map[string]bool{
+		"/catatonit -P": true, "/pause": true, "/usr/bin/pause": true,
+		"/catatonit": false, "/catatonit -- sleep": false, "pause 5": false, "sleep": false,
+	} {
+		b := &Bundle{Spec: &specs.Spec{Process: &specs.Process{Args: strings.Fields(args)}}}
+		if got := b.IsPause(); got != want {
+			t.Errorf("%s: %v", args, got)
+		}
 	}
 }
 

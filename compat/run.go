@@ -26,8 +26,8 @@ func RunCommand(g *globals.Globals) *cli.Command {
 		Name:      "run",
 		Usage:     "create and run a container",
 		ArgsUsage: "<container-id>",
-		Description: `The run command creates an instance of a container for a bundle, in a virtual machine of its own, and runs it. Without
---detach it stays until the container has ended and exits as the container's process did.`,
+		Description: `The run command creates an instance of a container for a bundle, in a virtual machine of its own or of
+its pod, and runs it. Without --detach it stays until the container has ended and exits as the container's process did.`,
 		Flags: append(create.Flags(),
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "detach from the container's process"},
 			&cli.BoolFlag{Name: "keep", Usage: "do not delete the container after it exits"},

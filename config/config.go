@@ -40,6 +40,7 @@ type Guest struct {
 type VM struct {
 	CPUs         int    `toml:"vcpus"`                     // at least
 	MemoryMiB    int    `toml:"memory_mib"`                // at least
+	PodMemoryMiB int    `toml:"pod_memory_mib"`            // at least, for a pod whose containers come later
 	HeadroomMiB  int    `toml:"memory_headroom_mib"`       // added to a container's limit: guest kernel and agent
 	TBSizeMiB    int    `toml:"tcg_translation_cache_mib"` // software emulation only
 	HotplugPorts int    `toml:"hotplug_ports"`             // devices that can be added to a running VM
@@ -65,7 +66,7 @@ func Default() Config {
 	return Config{
 		Accel: "auto",
 		VM: VM{
-			CPUs: 1, MemoryMiB: 512, HeadroomMiB: 128, TBSizeMiB: 64, HotplugPorts: 4, Transport: "auto", BootSeconds: 120,
+			CPUs: 1, MemoryMiB: 512, PodMemoryMiB: 2048, HeadroomMiB: 128, TBSizeMiB: 64, HotplugPorts: 4, Transport: "auto", BootSeconds: 120,
 		},
 		Share:  Share{Type: "auto", Cache: "always", TimeoutSeconds: 1},
 		Cgroup: Cgroup{MemoryOverheadMiB: 384, CPUOverhead: 0.5},
@@ -137,6 +138,7 @@ func (c *Config) check() error {
 		within("share.cache_timeout_seconds", c.Share.TimeoutSeconds, 0, 86400),
 		within("vm.vcpus", c.VM.CPUs, 1, 240),
 		within("vm.memory_mib", c.VM.MemoryMiB, 128, 1<<20),
+		within("vm.pod_memory_mib", c.VM.PodMemoryMiB, 128, 1<<20),
 		within("vm.memory_headroom_mib", c.VM.HeadroomMiB, 64, 1<<16),
 		within("vm.tcg_translation_cache_mib", c.VM.TBSizeMiB, 0, 2048),
 		within("vm.hotplug_ports", c.VM.HotplugPorts, 0, 16),

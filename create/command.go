@@ -50,8 +50,8 @@ func Command(g *globals.Globals) *cli.Command {
 		Name:      "create",
 		Usage:     "create a container",
 		ArgsUsage: "<container-id>",
-		Description: `The create command creates an instance of a container for a bundle, in a virtual machine of its own. The bundle
-is a directory with a specification file named "config.json" and a root filesystem.
+		Description: `The create command creates an instance of a container for a bundle, in a virtual machine of its own or
+of its pod. The bundle is a directory with a specification file named "config.json" and a root filesystem.
 
 Where "<container-id>" is your name for the instance of the container that you are starting. The name you provide for
 the container instance must be unique on your host.`,

@@ -89,7 +89,7 @@ func (c *creation) sandboxConfig() sandbox.Config {
 		Cache: c.config.Share.Cache, CacheTimeout: c.config.Share.TimeoutSeconds,
 		Kernel: c.tools.image.Kernel, Initrd: c.tools.image.Initrd, Parameters: c.config.Guest.Parameters,
 		Accel: c.tools.accel, TBSizeMiB: c.config.VM.TBSizeMiB,
-		CPUs: cpus(c.config.VM, c.plan.Sizing), MemoryMiB: memoryMiB(c.config.VM, c.plan.Sizing),
+		CPUs: cpus(c.config.VM, c.plan.Sizing), MemoryMiB: memoryMiB(c.minMemoryMiB(), c.config.VM, c.plan.Sizing),
 		HotplugPorts: c.config.VM.HotplugPorts, Vsock: c.tools.vsock,
 		BootTimeout: time.Duration(c.config.VM.BootSeconds) * time.Second,
 		// The monitor runs in the namespace, and its own path to it stays valid whatever becomes of the engine's.
@@ -97,11 +97,20 @@ func (c *creation) sandboxConfig() sandbox.Config {
 	}
 }
 
+// minMemoryMiB is the memory of a VM that no limit asks for more of. One whose further containers are still to come gets
+// enough for several, since it does not grow: what nobody has used costs the guest's bookkeeping of it alone.
+func (c *creation) minMemoryMiB() int {
+	if c.kind != bundle.OwnVM || c.bundle.IsPause() {
+		return max(c.config.VM.MemoryMiB, c.config.VM.PodMemoryMiB)
+	}
+	return c.config.VM.MemoryMiB
+}
+
 // memoryMiB sizes the VM: the configured minimum, or the container's limit with room for the guest's kernel, never
 // silently less.
-func memoryMiB(c config.VM, s bundle.Sizing) int {
+func memoryMiB(minimum int, c config.VM, s bundle.Sizing) int {
 	if s.MemoryBytes <= 0 || s.MemoryBytes >= cgroup.Unlimited {
-		return c.MemoryMiB
+		return minimum
 	}
 	limit := (s.MemoryBytes + 1<<20 - 1) >> 20
 	// No container gets more than the host has, with runc neither; the guest's cgroup still has the limit asked for.
@@ -109,7 +118,7 @@ func memoryMiB(c config.VM, s bundle.Sizing) int {
 	if err := unix.Sysinfo(&host); err == nil {
 		limit = min(limit, int64(host.Totalram)*int64(host.Unit)>>20)
 	}
-	return max(c.MemoryMiB, int(limit)+c.HeadroomMiB)
+	return max(minimum, int(limit)+c.HeadroomMiB)
 }
 
 // cpus sizes the VM: the configured minimum, or enough for the container's quota, but no more than the host has.
