@@ -17,7 +17,7 @@ TESTFLAGS ?=
 FUZZTIME ?= 5s
 
 .PHONY: all build agent guest images install uninstall demo test unit privileged vm e2e bench lint generate check-generated fuzz \
-	golden clean needs needs-build
+	golden clean needs needs-build needs-engines
 
 all: build guest
 
@@ -42,6 +42,9 @@ needs-build:
 needs:
 	scripts/install-needs.sh all
 
+needs-engines:
+	scripts/install-needs.sh engines
+
 install: all
 	install -D -m 0755 build/runvm $(DESTDIR)$(PREFIX)/bin/runvm
 	install -D -m 0644 build/guest/vmlinux $(DESTDIR)$(PREFIX)/share/runvm/vmlinux
@@ -52,18 +55,23 @@ install: all
 	install -d $(DESTDIR)/etc/containers/containers.conf.d
 	sed 's|@PREFIX@|$(PREFIX)|g' dist/containers.conf > $(DESTDIR)/etc/containers/containers.conf.d/50-runvm.conf
 	chmod 0644 $(DESTDIR)/etc/containers/containers.conf.d/50-runvm.conf
+	install -d $(DESTDIR)$(PREFIX)/share/doc/runvm
+	for f in docker-daemon.json containerd.toml; do \
+		sed 's|@PREFIX@|$(PREFIX)|g' dist/$$f > $(DESTDIR)$(PREFIX)/share/doc/runvm/$$f; \
+	done
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/runvm $(DESTDIR)$(PREFIX)/share/man/man8/runvm.8
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/runvm/,vmlinux initramfs.cpio manifest.json)
 	rm -f $(DESTDIR)/etc/containers/containers.conf.d/50-runvm.conf
-	-rmdir $(DESTDIR)$(PREFIX)/share/runvm
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/doc/runvm/,docker-daemon.json containerd.toml)
+	-rmdir $(DESTDIR)$(PREFIX)/share/runvm $(DESTDIR)$(PREFIX)/share/doc/runvm
 
 demo: needs all images
 	scripts/demo.sh
 
 # Everything that CI runs.
-test: needs all images lint check-generated
+test: needs-engines all images lint check-generated
 	RUNVM_TEST_GUEST=$(CURDIR)/build/guest go tool gotestsum --format testname -- \
 		-race -tags privileged,vm,e2e -p 1 -timeout 40m $(TESTFLAGS) ./...
 
@@ -80,7 +88,7 @@ vm: needs all
 	RUNVM_TEST_GUEST=$(CURDIR)/build/guest go test -tags vm -count 1 $(TESTFLAGS) ./agent
 
 # Real VMs, through the command line and podman. TESTFLAGS="-run NAME" picks.
-e2e: needs all images
+e2e: needs-engines all images
 	go tool gotestsum --format testname -- -tags e2e -timeout 40m -count 1 $(TESTFLAGS) ./tests/...
 
 bench: needs all images

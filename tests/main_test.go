@@ -5,6 +5,7 @@
 package tests
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -39,7 +40,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	code := m.Run()
-	if err := engine.remove(); err != nil {
+	if err := errors.Join(engine.remove(), engines.remove()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
