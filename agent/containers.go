@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/runvm/runvm/agent/disks"
 	"github.com/runvm/runvm/agent/executor"
 	"github.com/runvm/runvm/agent/process"
 	"github.com/runvm/runvm/agent/sysctl"
@@ -64,8 +65,12 @@ func (s *Server) create(
 	if err := sysctl.Write(r.GetGuestSysctls()); err != nil {
 		return nil, nil, err
 	}
+	disks, err := findDisks(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
 	c, err := s.options.Executor.Create(executor.CreateOptions{
-		ID: r.GetContainerId(), Spec: r.GetSpec(), NoPivot: r.GetNoPivot(), NoNewKeyring: r.GetNoNewKeyring(),
+		ID: r.GetContainerId(), Spec: r.GetSpec(), Disks: disks, NoPivot: r.GetNoPivot(), NoNewKeyring: r.GetNoNewKeyring(),
 		Namespaces: joined.Paths(), Sync: syncShare,
 		Size: ttySize(r.GetTtySizeSet(), r.GetConsoleHeight(), r.GetConsoleWidth()),
 	})
@@ -169,7 +174,7 @@ func (s *Server) DeleteContainer(
 		return nil, toStatus(err)
 	}
 	s.containers.remove(r.GetContainerId())
-	if err := releaseShare(c.ShareDir()); err != nil {
+	if err := errors.Join(releaseShare(c.ShareDir()), disks.RemoveNodes(r.GetContainerId())); err != nil {
 		return nil, toStatus(err)
 	}
 	return &agentproto.DeleteContainerResponse{}, nil

@@ -73,7 +73,7 @@ func (x ReadOutputRequest_Stream) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReadOutputRequest_Stream.Descriptor instead.
 func (ReadOutputRequest_Stream) EnumDescriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{30, 0}
+	return file_agent_proto_rawDescGZIP(), []int{31, 0}
 }
 
 type Event_Kind int32
@@ -119,7 +119,7 @@ func (x Event_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Event_Kind.Descriptor instead.
 func (Event_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{48, 0}
+	return file_agent_proto_rawDescGZIP(), []int{49, 0}
 }
 
 type GetHelloRequest struct {
@@ -1248,8 +1248,12 @@ type CreateContainerRequest struct {
 	GuestSysctls  map[string]string      `protobuf:"bytes,8,rep,name=guest_sysctls,json=guestSysctls,proto3" json:"guest_sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // written by the agent in the guest's root namespaces, before the container
 	// Kind ("ipc", "net", "pid", "uts") of each namespace that the container does not share with the guest's own system, to
 	// a name: containers with the same name have it together. The first of them makes it.
-	Namespaces    map[string]string `protobuf:"bytes,20,rep,name=namespaces,proto3" json:"namespaces,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	SharedMemory  []*SharedMemory   `protobuf:"bytes,21,rep,name=shared_memory,json=sharedMemory,proto3" json:"shared_memory,omitempty"`
+	Namespaces   map[string]string `protobuf:"bytes,20,rep,name=namespaces,proto3" json:"namespaces,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	SharedMemory []*SharedMemory   `protobuf:"bytes,21,rep,name=shared_memory,json=sharedMemory,proto3" json:"shared_memory,omitempty"`
+	// Block devices of the host that have been plugged in. The spec names them by the host's numbers, in devices and device
+	// rules, and by path, as the source of a bind mount: the agent puts the guest's in their place, and takes out all rules
+	// for other block devices.
+	BlockDevices  []*BlockDevice `protobuf:"bytes,30,rep,name=block_devices,json=blockDevices,proto3" json:"block_devices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1354,6 +1358,105 @@ func (x *CreateContainerRequest) GetSharedMemory() []*SharedMemory {
 	return nil
 }
 
+func (x *CreateContainerRequest) GetBlockDevices() []*BlockDevice {
+	if x != nil {
+		return x.BlockDevices
+	}
+	return nil
+}
+
+type BlockDevice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Serial        string                 `protobuf:"bytes,1,opt,name=serial,proto3" json:"serial,omitempty"` // of the guest's device, which it is found by
+	Major         int64                  `protobuf:"varint,2,opt,name=major,proto3" json:"major,omitempty"`  // the host's
+	Minor         int64                  `protobuf:"varint,3,opt,name=minor,proto3" json:"minor,omitempty"`
+	Path          string                 `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`  // the host's
+	Mode          uint32                 `protobuf:"varint,5,opt,name=mode,proto3" json:"mode,omitempty"` // permissions, uid and gid of the node for bind mounts
+	Uid           uint32                 `protobuf:"varint,6,opt,name=uid,proto3" json:"uid,omitempty"`
+	Gid           uint32                 `protobuf:"varint,7,opt,name=gid,proto3" json:"gid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlockDevice) Reset() {
+	*x = BlockDevice{}
+	mi := &file_agent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlockDevice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlockDevice) ProtoMessage() {}
+
+func (x *BlockDevice) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlockDevice.ProtoReflect.Descriptor instead.
+func (*BlockDevice) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *BlockDevice) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *BlockDevice) GetMajor() int64 {
+	if x != nil {
+		return x.Major
+	}
+	return 0
+}
+
+func (x *BlockDevice) GetMinor() int64 {
+	if x != nil {
+		return x.Minor
+	}
+	return 0
+}
+
+func (x *BlockDevice) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *BlockDevice) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *BlockDevice) GetUid() uint32 {
+	if x != nil {
+		return x.Uid
+	}
+	return 0
+}
+
+func (x *BlockDevice) GetGid() uint32 {
+	if x != nil {
+		return x.Gid
+	}
+	return 0
+}
+
 // SharedMemory is a tmpfs at /run/runvm/shm/<id>, from the first container that names it until the last one is deleted.
 type SharedMemory struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1365,7 +1468,7 @@ type SharedMemory struct {
 
 func (x *SharedMemory) Reset() {
 	*x = SharedMemory{}
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1480,7 @@ func (x *SharedMemory) String() string {
 func (*SharedMemory) ProtoMessage() {}
 
 func (x *SharedMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1493,7 @@ func (x *SharedMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SharedMemory.ProtoReflect.Descriptor instead.
 func (*SharedMemory) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SharedMemory) GetId() string {
@@ -1416,7 +1519,7 @@ type CreateContainerResponse struct {
 
 func (x *CreateContainerResponse) Reset() {
 	*x = CreateContainerResponse{}
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1428,7 +1531,7 @@ func (x *CreateContainerResponse) String() string {
 func (*CreateContainerResponse) ProtoMessage() {}
 
 func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1441,7 +1544,7 @@ func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerResponse.ProtoReflect.Descriptor instead.
 func (*CreateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateContainerResponse) GetPid() uint32 {
@@ -1460,7 +1563,7 @@ type StartContainerRequest struct {
 
 func (x *StartContainerRequest) Reset() {
 	*x = StartContainerRequest{}
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1575,7 @@ func (x *StartContainerRequest) String() string {
 func (*StartContainerRequest) ProtoMessage() {}
 
 func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1588,7 @@ func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerRequest.ProtoReflect.Descriptor instead.
 func (*StartContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StartContainerRequest) GetContainerId() string {
@@ -1503,7 +1606,7 @@ type StartContainerResponse struct {
 
 func (x *StartContainerResponse) Reset() {
 	*x = StartContainerResponse{}
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1618,7 @@ func (x *StartContainerResponse) String() string {
 func (*StartContainerResponse) ProtoMessage() {}
 
 func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1631,7 @@ func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerResponse.ProtoReflect.Descriptor instead.
 func (*StartContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_proto_rawDescGZIP(), []int{21}
 }
 
 type ExecProcessRequest struct {
@@ -1547,7 +1650,7 @@ type ExecProcessRequest struct {
 
 func (x *ExecProcessRequest) Reset() {
 	*x = ExecProcessRequest{}
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1559,7 +1662,7 @@ func (x *ExecProcessRequest) String() string {
 func (*ExecProcessRequest) ProtoMessage() {}
 
 func (x *ExecProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1572,7 +1675,7 @@ func (x *ExecProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecProcessRequest.ProtoReflect.Descriptor instead.
 func (*ExecProcessRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ExecProcessRequest) GetContainerId() string {
@@ -1640,7 +1743,7 @@ type ExecProcessResponse struct {
 
 func (x *ExecProcessResponse) Reset() {
 	*x = ExecProcessResponse{}
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1755,7 @@ func (x *ExecProcessResponse) String() string {
 func (*ExecProcessResponse) ProtoMessage() {}
 
 func (x *ExecProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1768,7 @@ func (x *ExecProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecProcessResponse.ProtoReflect.Descriptor instead.
 func (*ExecProcessResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ExecProcessResponse) GetPid() uint32 {
@@ -1686,7 +1789,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +1801,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +1814,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Process) GetContainerId() string {
@@ -1739,7 +1842,7 @@ type SignalProcessRequest struct {
 
 func (x *SignalProcessRequest) Reset() {
 	*x = SignalProcessRequest{}
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +1854,7 @@ func (x *SignalProcessRequest) String() string {
 func (*SignalProcessRequest) ProtoMessage() {}
 
 func (x *SignalProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +1867,7 @@ func (x *SignalProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalProcessRequest.ProtoReflect.Descriptor instead.
 func (*SignalProcessRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SignalProcessRequest) GetProcess() *Process {
@@ -1796,7 +1899,7 @@ type SignalProcessResponse struct {
 
 func (x *SignalProcessResponse) Reset() {
 	*x = SignalProcessResponse{}
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +1911,7 @@ func (x *SignalProcessResponse) String() string {
 func (*SignalProcessResponse) ProtoMessage() {}
 
 func (x *SignalProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +1924,7 @@ func (x *SignalProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalProcessResponse.ProtoReflect.Descriptor instead.
 func (*SignalProcessResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_proto_rawDescGZIP(), []int{26}
 }
 
 type DeleteContainerRequest struct {
@@ -1833,7 +1936,7 @@ type DeleteContainerRequest struct {
 
 func (x *DeleteContainerRequest) Reset() {
 	*x = DeleteContainerRequest{}
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +1948,7 @@ func (x *DeleteContainerRequest) String() string {
 func (*DeleteContainerRequest) ProtoMessage() {}
 
 func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1858,7 +1961,7 @@ func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerRequest.ProtoReflect.Descriptor instead.
 func (*DeleteContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeleteContainerRequest) GetContainerId() string {
@@ -1876,7 +1979,7 @@ type DeleteContainerResponse struct {
 
 func (x *DeleteContainerResponse) Reset() {
 	*x = DeleteContainerResponse{}
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +1991,7 @@ func (x *DeleteContainerResponse) String() string {
 func (*DeleteContainerResponse) ProtoMessage() {}
 
 func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +2004,7 @@ func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerResponse.ProtoReflect.Descriptor instead.
 func (*DeleteContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_proto_rawDescGZIP(), []int{28}
 }
 
 type StdinChunk struct {
@@ -1914,7 +2017,7 @@ type StdinChunk struct {
 
 func (x *StdinChunk) Reset() {
 	*x = StdinChunk{}
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +2029,7 @@ func (x *StdinChunk) String() string {
 func (*StdinChunk) ProtoMessage() {}
 
 func (x *StdinChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2042,7 @@ func (x *StdinChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StdinChunk.ProtoReflect.Descriptor instead.
 func (*StdinChunk) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StdinChunk) GetProcess() *Process {
@@ -1965,7 +2068,7 @@ type WriteStdinResponse struct {
 
 func (x *WriteStdinResponse) Reset() {
 	*x = WriteStdinResponse{}
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2080,7 @@ func (x *WriteStdinResponse) String() string {
 func (*WriteStdinResponse) ProtoMessage() {}
 
 func (x *WriteStdinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2093,7 @@ func (x *WriteStdinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteStdinResponse.ProtoReflect.Descriptor instead.
 func (*WriteStdinResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WriteStdinResponse) GetBytes() uint64 {
@@ -2010,7 +2113,7 @@ type ReadOutputRequest struct {
 
 func (x *ReadOutputRequest) Reset() {
 	*x = ReadOutputRequest{}
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2022,7 +2125,7 @@ func (x *ReadOutputRequest) String() string {
 func (*ReadOutputRequest) ProtoMessage() {}
 
 func (x *ReadOutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2035,7 +2138,7 @@ func (x *ReadOutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadOutputRequest.ProtoReflect.Descriptor instead.
 func (*ReadOutputRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReadOutputRequest) GetProcess() *Process {
@@ -2061,7 +2164,7 @@ type OutputChunk struct {
 
 func (x *OutputChunk) Reset() {
 	*x = OutputChunk{}
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2073,7 +2176,7 @@ func (x *OutputChunk) String() string {
 func (*OutputChunk) ProtoMessage() {}
 
 func (x *OutputChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2086,7 +2189,7 @@ func (x *OutputChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputChunk.ProtoReflect.Descriptor instead.
 func (*OutputChunk) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *OutputChunk) GetData() []byte {
@@ -2105,7 +2208,7 @@ type WaitProcessRequest struct {
 
 func (x *WaitProcessRequest) Reset() {
 	*x = WaitProcessRequest{}
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2117,7 +2220,7 @@ func (x *WaitProcessRequest) String() string {
 func (*WaitProcessRequest) ProtoMessage() {}
 
 func (x *WaitProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2233,7 @@ func (x *WaitProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitProcessRequest.ProtoReflect.Descriptor instead.
 func (*WaitProcessRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WaitProcessRequest) GetProcess() *Process {
@@ -2153,7 +2256,7 @@ type ExitStatus struct {
 
 func (x *ExitStatus) Reset() {
 	*x = ExitStatus{}
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2165,7 +2268,7 @@ func (x *ExitStatus) String() string {
 func (*ExitStatus) ProtoMessage() {}
 
 func (x *ExitStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2178,7 +2281,7 @@ func (x *ExitStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExitStatus.ProtoReflect.Descriptor instead.
 func (*ExitStatus) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ExitStatus) GetCode() uint32 {
@@ -2213,7 +2316,7 @@ type ResizeTerminalRequest struct {
 
 func (x *ResizeTerminalRequest) Reset() {
 	*x = ResizeTerminalRequest{}
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2225,7 +2328,7 @@ func (x *ResizeTerminalRequest) String() string {
 func (*ResizeTerminalRequest) ProtoMessage() {}
 
 func (x *ResizeTerminalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2238,7 +2341,7 @@ func (x *ResizeTerminalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTerminalRequest.ProtoReflect.Descriptor instead.
 func (*ResizeTerminalRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ResizeTerminalRequest) GetProcess() *Process {
@@ -2270,7 +2373,7 @@ type ResizeTerminalResponse struct {
 
 func (x *ResizeTerminalResponse) Reset() {
 	*x = ResizeTerminalResponse{}
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2282,7 +2385,7 @@ func (x *ResizeTerminalResponse) String() string {
 func (*ResizeTerminalResponse) ProtoMessage() {}
 
 func (x *ResizeTerminalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2295,7 +2398,7 @@ func (x *ResizeTerminalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTerminalResponse.ProtoReflect.Descriptor instead.
 func (*ResizeTerminalResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_proto_rawDescGZIP(), []int{36}
 }
 
 type ListProcessesRequest struct {
@@ -2307,7 +2410,7 @@ type ListProcessesRequest struct {
 
 func (x *ListProcessesRequest) Reset() {
 	*x = ListProcessesRequest{}
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2319,7 +2422,7 @@ func (x *ListProcessesRequest) String() string {
 func (*ListProcessesRequest) ProtoMessage() {}
 
 func (x *ListProcessesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2332,7 +2435,7 @@ func (x *ListProcessesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProcessesRequest.ProtoReflect.Descriptor instead.
 func (*ListProcessesRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListProcessesRequest) GetContainerId() string {
@@ -2353,7 +2456,7 @@ type ListProcessesResponse struct {
 
 func (x *ListProcessesResponse) Reset() {
 	*x = ListProcessesResponse{}
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2365,7 +2468,7 @@ func (x *ListProcessesResponse) String() string {
 func (*ListProcessesResponse) ProtoMessage() {}
 
 func (x *ListProcessesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2378,7 +2481,7 @@ func (x *ListProcessesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProcessesResponse.ProtoReflect.Descriptor instead.
 func (*ListProcessesResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{37}
+	return file_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListProcessesResponse) GetProcesses() []*GuestProcess {
@@ -2429,7 +2532,7 @@ type GuestProcess struct {
 
 func (x *GuestProcess) Reset() {
 	*x = GuestProcess{}
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2441,7 +2544,7 @@ func (x *GuestProcess) String() string {
 func (*GuestProcess) ProtoMessage() {}
 
 func (x *GuestProcess) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2454,7 +2557,7 @@ func (x *GuestProcess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuestProcess.ProtoReflect.Descriptor instead.
 func (*GuestProcess) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{38}
+	return file_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GuestProcess) GetPid() uint32 {
@@ -2592,7 +2695,7 @@ type GetStatsRequest struct {
 
 func (x *GetStatsRequest) Reset() {
 	*x = GetStatsRequest{}
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2604,7 +2707,7 @@ func (x *GetStatsRequest) String() string {
 func (*GetStatsRequest) ProtoMessage() {}
 
 func (x *GetStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2617,7 +2720,7 @@ func (x *GetStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatsRequest.ProtoReflect.Descriptor instead.
 func (*GetStatsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{39}
+	return file_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetStatsRequest) GetContainerId() string {
@@ -2636,7 +2739,7 @@ type Stats struct {
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2648,7 +2751,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2661,7 +2764,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{40}
+	return file_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Stats) GetJson() []byte {
@@ -2680,7 +2783,7 @@ type PauseContainerRequest struct {
 
 func (x *PauseContainerRequest) Reset() {
 	*x = PauseContainerRequest{}
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +2795,7 @@ func (x *PauseContainerRequest) String() string {
 func (*PauseContainerRequest) ProtoMessage() {}
 
 func (x *PauseContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +2808,7 @@ func (x *PauseContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseContainerRequest.ProtoReflect.Descriptor instead.
 func (*PauseContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{41}
+	return file_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PauseContainerRequest) GetContainerId() string {
@@ -2723,7 +2826,7 @@ type PauseContainerResponse struct {
 
 func (x *PauseContainerResponse) Reset() {
 	*x = PauseContainerResponse{}
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2735,7 +2838,7 @@ func (x *PauseContainerResponse) String() string {
 func (*PauseContainerResponse) ProtoMessage() {}
 
 func (x *PauseContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2748,7 +2851,7 @@ func (x *PauseContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseContainerResponse.ProtoReflect.Descriptor instead.
 func (*PauseContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{42}
+	return file_agent_proto_rawDescGZIP(), []int{43}
 }
 
 type ResumeContainerRequest struct {
@@ -2760,7 +2863,7 @@ type ResumeContainerRequest struct {
 
 func (x *ResumeContainerRequest) Reset() {
 	*x = ResumeContainerRequest{}
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2772,7 +2875,7 @@ func (x *ResumeContainerRequest) String() string {
 func (*ResumeContainerRequest) ProtoMessage() {}
 
 func (x *ResumeContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2785,7 +2888,7 @@ func (x *ResumeContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeContainerRequest.ProtoReflect.Descriptor instead.
 func (*ResumeContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{43}
+	return file_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ResumeContainerRequest) GetContainerId() string {
@@ -2803,7 +2906,7 @@ type ResumeContainerResponse struct {
 
 func (x *ResumeContainerResponse) Reset() {
 	*x = ResumeContainerResponse{}
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2815,7 +2918,7 @@ func (x *ResumeContainerResponse) String() string {
 func (*ResumeContainerResponse) ProtoMessage() {}
 
 func (x *ResumeContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2828,7 +2931,7 @@ func (x *ResumeContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeContainerResponse.ProtoReflect.Descriptor instead.
 func (*ResumeContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{44}
+	return file_agent_proto_rawDescGZIP(), []int{45}
 }
 
 type UpdateContainerRequest struct {
@@ -2841,7 +2944,7 @@ type UpdateContainerRequest struct {
 
 func (x *UpdateContainerRequest) Reset() {
 	*x = UpdateContainerRequest{}
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2853,7 +2956,7 @@ func (x *UpdateContainerRequest) String() string {
 func (*UpdateContainerRequest) ProtoMessage() {}
 
 func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2866,7 +2969,7 @@ func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
 func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{45}
+	return file_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *UpdateContainerRequest) GetContainerId() string {
@@ -2891,7 +2994,7 @@ type UpdateContainerResponse struct {
 
 func (x *UpdateContainerResponse) Reset() {
 	*x = UpdateContainerResponse{}
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +3006,7 @@ func (x *UpdateContainerResponse) String() string {
 func (*UpdateContainerResponse) ProtoMessage() {}
 
 func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +3019,7 @@ func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerResponse.ProtoReflect.Descriptor instead.
 func (*UpdateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{46}
+	return file_agent_proto_rawDescGZIP(), []int{47}
 }
 
 type WatchEventsRequest struct {
@@ -2928,7 +3031,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2940,7 +3043,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2953,7 +3056,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{47}
+	return file_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *WatchEventsRequest) GetContainerId() string {
@@ -2973,7 +3076,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_agent_proto_msgTypes[48]
+	mi := &file_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2985,7 +3088,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[48]
+	mi := &file_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2998,7 +3101,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{48}
+	return file_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Event) GetKind() Event_Kind {
@@ -3023,7 +3126,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_agent_proto_msgTypes[49]
+	mi := &file_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3035,7 +3138,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[49]
+	mi := &file_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3048,7 +3151,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{49}
+	return file_agent_proto_rawDescGZIP(), []int{50}
 }
 
 type ShutdownResponse struct {
@@ -3059,7 +3162,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_agent_proto_msgTypes[50]
+	mi := &file_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3071,7 +3174,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[50]
+	mi := &file_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3084,7 +3187,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{50}
+	return file_agent_proto_rawDescGZIP(), []int{51}
 }
 
 var File_agent_proto protoreflect.FileDescriptor
@@ -3183,7 +3286,7 @@ const file_agent_proto_rawDesc = "" +
 	"\amessage\x18\x03 \x01(\fR\amessage\"5\n" +
 	"\tDNSAnswer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\fR\amessage\"\xf8\x04\n" +
+	"\amessage\x18\x02 \x01(\fR\amessage\"\xba\x05\n" +
 	"\x16CreateContainerRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\fR\x04spec\x12\x19\n" +
@@ -3197,13 +3300,22 @@ const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"namespaces\x18\x14 \x03(\v26.runvm.agent.v1.CreateContainerRequest.NamespacesEntryR\n" +
 	"namespaces\x12A\n" +
-	"\rshared_memory\x18\x15 \x03(\v2\x1c.runvm.agent.v1.SharedMemoryR\fsharedMemory\x1a?\n" +
+	"\rshared_memory\x18\x15 \x03(\v2\x1c.runvm.agent.v1.SharedMemoryR\fsharedMemory\x12@\n" +
+	"\rblock_devices\x18\x1e \x03(\v2\x1b.runvm.agent.v1.BlockDeviceR\fblockDevices\x1a?\n" +
 	"\x11GuestSysctlsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a=\n" +
 	"\x0fNamespacesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"2\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9d\x01\n" +
+	"\vBlockDevice\x12\x16\n" +
+	"\x06serial\x18\x01 \x01(\tR\x06serial\x12\x14\n" +
+	"\x05major\x18\x02 \x01(\x03R\x05major\x12\x14\n" +
+	"\x05minor\x18\x03 \x01(\x03R\x05minor\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\tR\x04path\x12\x12\n" +
+	"\x04mode\x18\x05 \x01(\rR\x04mode\x12\x10\n" +
+	"\x03uid\x18\x06 \x01(\rR\x03uid\x12\x10\n" +
+	"\x03gid\x18\a \x01(\rR\x03gid\"2\n" +
 	"\fSharedMemory\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\"+\n" +
@@ -3354,7 +3466,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_agent_proto_goTypes = []any{
 	(ReadOutputRequest_Stream)(0),    // 0: runvm.agent.v1.ReadOutputRequest.Stream
 	(Event_Kind)(0),                  // 1: runvm.agent.v1.Event.Kind
@@ -3375,42 +3487,43 @@ var file_agent_proto_goTypes = []any{
 	(*DNSQuery)(nil),                 // 16: runvm.agent.v1.DNSQuery
 	(*DNSAnswer)(nil),                // 17: runvm.agent.v1.DNSAnswer
 	(*CreateContainerRequest)(nil),   // 18: runvm.agent.v1.CreateContainerRequest
-	(*SharedMemory)(nil),             // 19: runvm.agent.v1.SharedMemory
-	(*CreateContainerResponse)(nil),  // 20: runvm.agent.v1.CreateContainerResponse
-	(*StartContainerRequest)(nil),    // 21: runvm.agent.v1.StartContainerRequest
-	(*StartContainerResponse)(nil),   // 22: runvm.agent.v1.StartContainerResponse
-	(*ExecProcessRequest)(nil),       // 23: runvm.agent.v1.ExecProcessRequest
-	(*ExecProcessResponse)(nil),      // 24: runvm.agent.v1.ExecProcessResponse
-	(*Process)(nil),                  // 25: runvm.agent.v1.Process
-	(*SignalProcessRequest)(nil),     // 26: runvm.agent.v1.SignalProcessRequest
-	(*SignalProcessResponse)(nil),    // 27: runvm.agent.v1.SignalProcessResponse
-	(*DeleteContainerRequest)(nil),   // 28: runvm.agent.v1.DeleteContainerRequest
-	(*DeleteContainerResponse)(nil),  // 29: runvm.agent.v1.DeleteContainerResponse
-	(*StdinChunk)(nil),               // 30: runvm.agent.v1.StdinChunk
-	(*WriteStdinResponse)(nil),       // 31: runvm.agent.v1.WriteStdinResponse
-	(*ReadOutputRequest)(nil),        // 32: runvm.agent.v1.ReadOutputRequest
-	(*OutputChunk)(nil),              // 33: runvm.agent.v1.OutputChunk
-	(*WaitProcessRequest)(nil),       // 34: runvm.agent.v1.WaitProcessRequest
-	(*ExitStatus)(nil),               // 35: runvm.agent.v1.ExitStatus
-	(*ResizeTerminalRequest)(nil),    // 36: runvm.agent.v1.ResizeTerminalRequest
-	(*ResizeTerminalResponse)(nil),   // 37: runvm.agent.v1.ResizeTerminalResponse
-	(*ListProcessesRequest)(nil),     // 38: runvm.agent.v1.ListProcessesRequest
-	(*ListProcessesResponse)(nil),    // 39: runvm.agent.v1.ListProcessesResponse
-	(*GuestProcess)(nil),             // 40: runvm.agent.v1.GuestProcess
-	(*GetStatsRequest)(nil),          // 41: runvm.agent.v1.GetStatsRequest
-	(*Stats)(nil),                    // 42: runvm.agent.v1.Stats
-	(*PauseContainerRequest)(nil),    // 43: runvm.agent.v1.PauseContainerRequest
-	(*PauseContainerResponse)(nil),   // 44: runvm.agent.v1.PauseContainerResponse
-	(*ResumeContainerRequest)(nil),   // 45: runvm.agent.v1.ResumeContainerRequest
-	(*ResumeContainerResponse)(nil),  // 46: runvm.agent.v1.ResumeContainerResponse
-	(*UpdateContainerRequest)(nil),   // 47: runvm.agent.v1.UpdateContainerRequest
-	(*UpdateContainerResponse)(nil),  // 48: runvm.agent.v1.UpdateContainerResponse
-	(*WatchEventsRequest)(nil),       // 49: runvm.agent.v1.WatchEventsRequest
-	(*Event)(nil),                    // 50: runvm.agent.v1.Event
-	(*ShutdownRequest)(nil),          // 51: runvm.agent.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),         // 52: runvm.agent.v1.ShutdownResponse
-	nil,                              // 53: runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
-	nil,                              // 54: runvm.agent.v1.CreateContainerRequest.NamespacesEntry
+	(*BlockDevice)(nil),              // 19: runvm.agent.v1.BlockDevice
+	(*SharedMemory)(nil),             // 20: runvm.agent.v1.SharedMemory
+	(*CreateContainerResponse)(nil),  // 21: runvm.agent.v1.CreateContainerResponse
+	(*StartContainerRequest)(nil),    // 22: runvm.agent.v1.StartContainerRequest
+	(*StartContainerResponse)(nil),   // 23: runvm.agent.v1.StartContainerResponse
+	(*ExecProcessRequest)(nil),       // 24: runvm.agent.v1.ExecProcessRequest
+	(*ExecProcessResponse)(nil),      // 25: runvm.agent.v1.ExecProcessResponse
+	(*Process)(nil),                  // 26: runvm.agent.v1.Process
+	(*SignalProcessRequest)(nil),     // 27: runvm.agent.v1.SignalProcessRequest
+	(*SignalProcessResponse)(nil),    // 28: runvm.agent.v1.SignalProcessResponse
+	(*DeleteContainerRequest)(nil),   // 29: runvm.agent.v1.DeleteContainerRequest
+	(*DeleteContainerResponse)(nil),  // 30: runvm.agent.v1.DeleteContainerResponse
+	(*StdinChunk)(nil),               // 31: runvm.agent.v1.StdinChunk
+	(*WriteStdinResponse)(nil),       // 32: runvm.agent.v1.WriteStdinResponse
+	(*ReadOutputRequest)(nil),        // 33: runvm.agent.v1.ReadOutputRequest
+	(*OutputChunk)(nil),              // 34: runvm.agent.v1.OutputChunk
+	(*WaitProcessRequest)(nil),       // 35: runvm.agent.v1.WaitProcessRequest
+	(*ExitStatus)(nil),               // 36: runvm.agent.v1.ExitStatus
+	(*ResizeTerminalRequest)(nil),    // 37: runvm.agent.v1.ResizeTerminalRequest
+	(*ResizeTerminalResponse)(nil),   // 38: runvm.agent.v1.ResizeTerminalResponse
+	(*ListProcessesRequest)(nil),     // 39: runvm.agent.v1.ListProcessesRequest
+	(*ListProcessesResponse)(nil),    // 40: runvm.agent.v1.ListProcessesResponse
+	(*GuestProcess)(nil),             // 41: runvm.agent.v1.GuestProcess
+	(*GetStatsRequest)(nil),          // 42: runvm.agent.v1.GetStatsRequest
+	(*Stats)(nil),                    // 43: runvm.agent.v1.Stats
+	(*PauseContainerRequest)(nil),    // 44: runvm.agent.v1.PauseContainerRequest
+	(*PauseContainerResponse)(nil),   // 45: runvm.agent.v1.PauseContainerResponse
+	(*ResumeContainerRequest)(nil),   // 46: runvm.agent.v1.ResumeContainerRequest
+	(*ResumeContainerResponse)(nil),  // 47: runvm.agent.v1.ResumeContainerResponse
+	(*UpdateContainerRequest)(nil),   // 48: runvm.agent.v1.UpdateContainerRequest
+	(*UpdateContainerResponse)(nil),  // 49: runvm.agent.v1.UpdateContainerResponse
+	(*WatchEventsRequest)(nil),       // 50: runvm.agent.v1.WatchEventsRequest
+	(*Event)(nil),                    // 51: runvm.agent.v1.Event
+	(*ShutdownRequest)(nil),          // 52: runvm.agent.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),         // 53: runvm.agent.v1.ShutdownResponse
+	nil,                              // 54: runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
+	nil,                              // 55: runvm.agent.v1.CreateContainerRequest.NamespacesEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	5,  // 0: runvm.agent.v1.ConfigureSandboxRequest.share:type_name -> runvm.agent.v1.Share
@@ -3422,64 +3535,65 @@ var file_agent_proto_depIdxs = []int32{
 	11, // 6: runvm.agent.v1.ConfigureNetworkRequest.remove_neighbours:type_name -> runvm.agent.v1.Neighbour
 	12, // 7: runvm.agent.v1.ConfigureNetworkRequest.remove_rules:type_name -> runvm.agent.v1.Rule
 	10, // 8: runvm.agent.v1.Route.multipath:type_name -> runvm.agent.v1.NextHop
-	53, // 9: runvm.agent.v1.CreateContainerRequest.guest_sysctls:type_name -> runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
-	54, // 10: runvm.agent.v1.CreateContainerRequest.namespaces:type_name -> runvm.agent.v1.CreateContainerRequest.NamespacesEntry
-	19, // 11: runvm.agent.v1.CreateContainerRequest.shared_memory:type_name -> runvm.agent.v1.SharedMemory
-	25, // 12: runvm.agent.v1.SignalProcessRequest.process:type_name -> runvm.agent.v1.Process
-	25, // 13: runvm.agent.v1.StdinChunk.process:type_name -> runvm.agent.v1.Process
-	25, // 14: runvm.agent.v1.ReadOutputRequest.process:type_name -> runvm.agent.v1.Process
-	0,  // 15: runvm.agent.v1.ReadOutputRequest.stream:type_name -> runvm.agent.v1.ReadOutputRequest.Stream
-	25, // 16: runvm.agent.v1.WaitProcessRequest.process:type_name -> runvm.agent.v1.Process
-	25, // 17: runvm.agent.v1.ResizeTerminalRequest.process:type_name -> runvm.agent.v1.Process
-	40, // 18: runvm.agent.v1.ListProcessesResponse.processes:type_name -> runvm.agent.v1.GuestProcess
-	1,  // 19: runvm.agent.v1.Event.kind:type_name -> runvm.agent.v1.Event.Kind
-	2,  // 20: runvm.agent.v1.Agent.GetHello:input_type -> runvm.agent.v1.GetHelloRequest
-	4,  // 21: runvm.agent.v1.Agent.ConfigureSandbox:input_type -> runvm.agent.v1.ConfigureSandboxRequest
-	7,  // 22: runvm.agent.v1.Agent.ConfigureNetwork:input_type -> runvm.agent.v1.ConfigureNetworkRequest
-	14, // 23: runvm.agent.v1.Agent.RemoveInterface:input_type -> runvm.agent.v1.RemoveInterfaceRequest
-	17, // 24: runvm.agent.v1.Agent.RelayDNS:input_type -> runvm.agent.v1.DNSAnswer
-	18, // 25: runvm.agent.v1.Agent.CreateContainer:input_type -> runvm.agent.v1.CreateContainerRequest
-	21, // 26: runvm.agent.v1.Agent.StartContainer:input_type -> runvm.agent.v1.StartContainerRequest
-	23, // 27: runvm.agent.v1.Agent.ExecProcess:input_type -> runvm.agent.v1.ExecProcessRequest
-	26, // 28: runvm.agent.v1.Agent.SignalProcess:input_type -> runvm.agent.v1.SignalProcessRequest
-	28, // 29: runvm.agent.v1.Agent.DeleteContainer:input_type -> runvm.agent.v1.DeleteContainerRequest
-	30, // 30: runvm.agent.v1.Agent.WriteStdin:input_type -> runvm.agent.v1.StdinChunk
-	32, // 31: runvm.agent.v1.Agent.ReadOutput:input_type -> runvm.agent.v1.ReadOutputRequest
-	34, // 32: runvm.agent.v1.Agent.WaitProcess:input_type -> runvm.agent.v1.WaitProcessRequest
-	36, // 33: runvm.agent.v1.Agent.ResizeTerminal:input_type -> runvm.agent.v1.ResizeTerminalRequest
-	38, // 34: runvm.agent.v1.Agent.ListProcesses:input_type -> runvm.agent.v1.ListProcessesRequest
-	41, // 35: runvm.agent.v1.Agent.GetStats:input_type -> runvm.agent.v1.GetStatsRequest
-	43, // 36: runvm.agent.v1.Agent.PauseContainer:input_type -> runvm.agent.v1.PauseContainerRequest
-	45, // 37: runvm.agent.v1.Agent.ResumeContainer:input_type -> runvm.agent.v1.ResumeContainerRequest
-	47, // 38: runvm.agent.v1.Agent.UpdateContainer:input_type -> runvm.agent.v1.UpdateContainerRequest
-	49, // 39: runvm.agent.v1.Agent.WatchEvents:input_type -> runvm.agent.v1.WatchEventsRequest
-	51, // 40: runvm.agent.v1.Agent.Shutdown:input_type -> runvm.agent.v1.ShutdownRequest
-	3,  // 41: runvm.agent.v1.Agent.GetHello:output_type -> runvm.agent.v1.Hello
-	6,  // 42: runvm.agent.v1.Agent.ConfigureSandbox:output_type -> runvm.agent.v1.ConfigureSandboxResponse
-	13, // 43: runvm.agent.v1.Agent.ConfigureNetwork:output_type -> runvm.agent.v1.ConfigureNetworkResponse
-	15, // 44: runvm.agent.v1.Agent.RemoveInterface:output_type -> runvm.agent.v1.RemoveInterfaceResponse
-	16, // 45: runvm.agent.v1.Agent.RelayDNS:output_type -> runvm.agent.v1.DNSQuery
-	20, // 46: runvm.agent.v1.Agent.CreateContainer:output_type -> runvm.agent.v1.CreateContainerResponse
-	22, // 47: runvm.agent.v1.Agent.StartContainer:output_type -> runvm.agent.v1.StartContainerResponse
-	24, // 48: runvm.agent.v1.Agent.ExecProcess:output_type -> runvm.agent.v1.ExecProcessResponse
-	27, // 49: runvm.agent.v1.Agent.SignalProcess:output_type -> runvm.agent.v1.SignalProcessResponse
-	29, // 50: runvm.agent.v1.Agent.DeleteContainer:output_type -> runvm.agent.v1.DeleteContainerResponse
-	31, // 51: runvm.agent.v1.Agent.WriteStdin:output_type -> runvm.agent.v1.WriteStdinResponse
-	33, // 52: runvm.agent.v1.Agent.ReadOutput:output_type -> runvm.agent.v1.OutputChunk
-	35, // 53: runvm.agent.v1.Agent.WaitProcess:output_type -> runvm.agent.v1.ExitStatus
-	37, // 54: runvm.agent.v1.Agent.ResizeTerminal:output_type -> runvm.agent.v1.ResizeTerminalResponse
-	39, // 55: runvm.agent.v1.Agent.ListProcesses:output_type -> runvm.agent.v1.ListProcessesResponse
-	42, // 56: runvm.agent.v1.Agent.GetStats:output_type -> runvm.agent.v1.Stats
-	44, // 57: runvm.agent.v1.Agent.PauseContainer:output_type -> runvm.agent.v1.PauseContainerResponse
-	46, // 58: runvm.agent.v1.Agent.ResumeContainer:output_type -> runvm.agent.v1.ResumeContainerResponse
-	48, // 59: runvm.agent.v1.Agent.UpdateContainer:output_type -> runvm.agent.v1.UpdateContainerResponse
-	50, // 60: runvm.agent.v1.Agent.WatchEvents:output_type -> runvm.agent.v1.Event
-	52, // 61: runvm.agent.v1.Agent.Shutdown:output_type -> runvm.agent.v1.ShutdownResponse
-	41, // [41:62] is the sub-list for method output_type
-	20, // [20:41] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	54, // 9: runvm.agent.v1.CreateContainerRequest.guest_sysctls:type_name -> runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
+	55, // 10: runvm.agent.v1.CreateContainerRequest.namespaces:type_name -> runvm.agent.v1.CreateContainerRequest.NamespacesEntry
+	20, // 11: runvm.agent.v1.CreateContainerRequest.shared_memory:type_name -> runvm.agent.v1.SharedMemory
+	19, // 12: runvm.agent.v1.CreateContainerRequest.block_devices:type_name -> runvm.agent.v1.BlockDevice
+	26, // 13: runvm.agent.v1.SignalProcessRequest.process:type_name -> runvm.agent.v1.Process
+	26, // 14: runvm.agent.v1.StdinChunk.process:type_name -> runvm.agent.v1.Process
+	26, // 15: runvm.agent.v1.ReadOutputRequest.process:type_name -> runvm.agent.v1.Process
+	0,  // 16: runvm.agent.v1.ReadOutputRequest.stream:type_name -> runvm.agent.v1.ReadOutputRequest.Stream
+	26, // 17: runvm.agent.v1.WaitProcessRequest.process:type_name -> runvm.agent.v1.Process
+	26, // 18: runvm.agent.v1.ResizeTerminalRequest.process:type_name -> runvm.agent.v1.Process
+	41, // 19: runvm.agent.v1.ListProcessesResponse.processes:type_name -> runvm.agent.v1.GuestProcess
+	1,  // 20: runvm.agent.v1.Event.kind:type_name -> runvm.agent.v1.Event.Kind
+	2,  // 21: runvm.agent.v1.Agent.GetHello:input_type -> runvm.agent.v1.GetHelloRequest
+	4,  // 22: runvm.agent.v1.Agent.ConfigureSandbox:input_type -> runvm.agent.v1.ConfigureSandboxRequest
+	7,  // 23: runvm.agent.v1.Agent.ConfigureNetwork:input_type -> runvm.agent.v1.ConfigureNetworkRequest
+	14, // 24: runvm.agent.v1.Agent.RemoveInterface:input_type -> runvm.agent.v1.RemoveInterfaceRequest
+	17, // 25: runvm.agent.v1.Agent.RelayDNS:input_type -> runvm.agent.v1.DNSAnswer
+	18, // 26: runvm.agent.v1.Agent.CreateContainer:input_type -> runvm.agent.v1.CreateContainerRequest
+	22, // 27: runvm.agent.v1.Agent.StartContainer:input_type -> runvm.agent.v1.StartContainerRequest
+	24, // 28: runvm.agent.v1.Agent.ExecProcess:input_type -> runvm.agent.v1.ExecProcessRequest
+	27, // 29: runvm.agent.v1.Agent.SignalProcess:input_type -> runvm.agent.v1.SignalProcessRequest
+	29, // 30: runvm.agent.v1.Agent.DeleteContainer:input_type -> runvm.agent.v1.DeleteContainerRequest
+	31, // 31: runvm.agent.v1.Agent.WriteStdin:input_type -> runvm.agent.v1.StdinChunk
+	33, // 32: runvm.agent.v1.Agent.ReadOutput:input_type -> runvm.agent.v1.ReadOutputRequest
+	35, // 33: runvm.agent.v1.Agent.WaitProcess:input_type -> runvm.agent.v1.WaitProcessRequest
+	37, // 34: runvm.agent.v1.Agent.ResizeTerminal:input_type -> runvm.agent.v1.ResizeTerminalRequest
+	39, // 35: runvm.agent.v1.Agent.ListProcesses:input_type -> runvm.agent.v1.ListProcessesRequest
+	42, // 36: runvm.agent.v1.Agent.GetStats:input_type -> runvm.agent.v1.GetStatsRequest
+	44, // 37: runvm.agent.v1.Agent.PauseContainer:input_type -> runvm.agent.v1.PauseContainerRequest
+	46, // 38: runvm.agent.v1.Agent.ResumeContainer:input_type -> runvm.agent.v1.ResumeContainerRequest
+	48, // 39: runvm.agent.v1.Agent.UpdateContainer:input_type -> runvm.agent.v1.UpdateContainerRequest
+	50, // 40: runvm.agent.v1.Agent.WatchEvents:input_type -> runvm.agent.v1.WatchEventsRequest
+	52, // 41: runvm.agent.v1.Agent.Shutdown:input_type -> runvm.agent.v1.ShutdownRequest
+	3,  // 42: runvm.agent.v1.Agent.GetHello:output_type -> runvm.agent.v1.Hello
+	6,  // 43: runvm.agent.v1.Agent.ConfigureSandbox:output_type -> runvm.agent.v1.ConfigureSandboxResponse
+	13, // 44: runvm.agent.v1.Agent.ConfigureNetwork:output_type -> runvm.agent.v1.ConfigureNetworkResponse
+	15, // 45: runvm.agent.v1.Agent.RemoveInterface:output_type -> runvm.agent.v1.RemoveInterfaceResponse
+	16, // 46: runvm.agent.v1.Agent.RelayDNS:output_type -> runvm.agent.v1.DNSQuery
+	21, // 47: runvm.agent.v1.Agent.CreateContainer:output_type -> runvm.agent.v1.CreateContainerResponse
+	23, // 48: runvm.agent.v1.Agent.StartContainer:output_type -> runvm.agent.v1.StartContainerResponse
+	25, // 49: runvm.agent.v1.Agent.ExecProcess:output_type -> runvm.agent.v1.ExecProcessResponse
+	28, // 50: runvm.agent.v1.Agent.SignalProcess:output_type -> runvm.agent.v1.SignalProcessResponse
+	30, // 51: runvm.agent.v1.Agent.DeleteContainer:output_type -> runvm.agent.v1.DeleteContainerResponse
+	32, // 52: runvm.agent.v1.Agent.WriteStdin:output_type -> runvm.agent.v1.WriteStdinResponse
+	34, // 53: runvm.agent.v1.Agent.ReadOutput:output_type -> runvm.agent.v1.OutputChunk
+	36, // 54: runvm.agent.v1.Agent.WaitProcess:output_type -> runvm.agent.v1.ExitStatus
+	38, // 55: runvm.agent.v1.Agent.ResizeTerminal:output_type -> runvm.agent.v1.ResizeTerminalResponse
+	40, // 56: runvm.agent.v1.Agent.ListProcesses:output_type -> runvm.agent.v1.ListProcessesResponse
+	43, // 57: runvm.agent.v1.Agent.GetStats:output_type -> runvm.agent.v1.Stats
+	45, // 58: runvm.agent.v1.Agent.PauseContainer:output_type -> runvm.agent.v1.PauseContainerResponse
+	47, // 59: runvm.agent.v1.Agent.ResumeContainer:output_type -> runvm.agent.v1.ResumeContainerResponse
+	49, // 60: runvm.agent.v1.Agent.UpdateContainer:output_type -> runvm.agent.v1.UpdateContainerResponse
+	51, // 61: runvm.agent.v1.Agent.WatchEvents:output_type -> runvm.agent.v1.Event
+	53, // 62: runvm.agent.v1.Agent.Shutdown:output_type -> runvm.agent.v1.ShutdownResponse
+	42, // [42:63] is the sub-list for method output_type
+	21, // [21:42] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -3493,7 +3607,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   53,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,6 +20,8 @@ const (
 	MaxChunk = 64 << 10
 	// SharedDir is where the agent mounts the sandbox's share in the guest.
 	SharedDir = "/run/runvm/shared"
+	// MaxSerial bounds BlockDevice.serial, in bytes (VIRTIO_BLK_ID_BYTES).
+	MaxSerial = 20
 	// SharedMemoryDir is where the agent mounts the tmpfs of CreateContainerRequest.shared_memory in the guest.
 	SharedMemoryDir = "/run/runvm/shm"
 )

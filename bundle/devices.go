@@ -48,15 +48,22 @@ func guestDevicePath(major, minor int64) string {
 	}[number{major, minor}]
 }
 
-// planDevices keeps the device nodes that mean the same in the guest. Engines list all of the host's devices for a
-// privileged container, which is privileged in the guest: the others are then left out with a warning.
+// planDevices keeps the device nodes that mean the same in the guest, and those of block devices, which the guest gets.
+// Engines list all of the host's devices for a privileged container, which is privileged in the guest: the others are
+// then left out with a warning.
 func (p *planner) planDevices() error {
 	l := p.plan.Guest.Linux
 	var keep []specs.LinuxDevice
 	var left []string
 	for _, d := range l.Devices {
 		err := checkDevice(d)
+		block := err == nil && d.Type == "b"
 		switch {
+		case block && p.anyDevice && !isAskedFor(d, l.Resources.Devices, hostNode):
+			left = append(left, d.Path)
+		case block:
+			p.disk(d.Major, d.Minor)
+			keep = append(keep, d)
 		case err == nil:
 			keep = append(keep, d)
 		case p.anyDevice:
@@ -68,7 +75,8 @@ func (p *planner) planDevices() error {
 	l.Devices = keep
 	if len(left) > 0 {
 		slices.Sort(left)
-		p.warnf("privileged container: %d devices of the host are left out: %s", len(left), shorten(left))
+		p.warnf("privileged container: %d devices of the host are left out: %s (bind a block device that the container shall have)",
+			len(left), shorten(left))
 	}
 	return nil
 }
@@ -81,11 +89,8 @@ func checkDevice(d specs.LinuxDevice) error {
 				d.Minor, ordinaryDevices)
 		}
 		return nil
-	case "p":
+	case "p", "b":
 		return nil
-	case "b":
-		return unsupportedf("block device %s (b %d:%d) is not supported yet: mount its filesystem on the host and give "+
-			"the container the mounted directory", d.Path, d.Major, d.Minor)
 	default:
 		return unsupportedf("device %s has type %q: it must be c, u, b or p", d.Path, d.Type)
 	}

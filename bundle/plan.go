@@ -19,7 +19,9 @@ type Plan struct {
 	Shares []Share
 	// Mountpoints must exist before something is mounted there; see MakeMountpoints.
 	Mountpoints []Mountpoint
-	NetNS       NetNS
+	// Disks are the block devices that the guest gets.
+	Disks []Disk `json:",omitempty"`
+	NetNS NetNS
 	// Join are the namespaces of other containers that the container shares, type to path on the host: IPC, PID, UTS.
 	// The guest's spec has them as new ones.
 	Join map[specs.LinuxNamespaceType]string

@@ -37,8 +37,7 @@ func (p *planner) guestOwn(source string, info fs.FileInfo, m *specs.Mount) (*sp
 	case mode&fs.ModeCharDevice != 0:
 		return bindCharDevice(source, info, m)
 	case mode&fs.ModeDevice != 0:
-		return nil, unsupportedf("block device %s as a volume is not supported yet: mount its filesystem on the host "+
-			"and give the container the mounted directory", source)
+		return p.bindBlockDevice(resolved, info, m), nil
 	}
 	return guestOwnDir(resolved, source, m)
 }
@@ -124,6 +123,15 @@ func bindCharDevice(source string, info fs.FileInfo, m *specs.Mount) (*specs.Mou
 	}
 	bind := bindInGuest(m, path)
 	return &bind, nil
+}
+
+// owner returns a file's uid and gid.
+func owner(info os.FileInfo) (uid, gid uint32) {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, 0
+	}
+	return st.Uid, st.Gid
 }
 
 // deviceNumber returns the number of the device that a node stands for.

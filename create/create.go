@@ -59,6 +59,7 @@ type creation struct {
 	bundle  *bundle.Bundle
 	plan    *bundle.Plan
 	tools   tools
+	nodes   []string // of the plan's disks on the host
 
 	kind       bundle.Kind // by the annotations, with sandboxRef
 	sandboxRef string
@@ -171,6 +172,9 @@ func (c *creation) prepare() (err error) {
 		Share: filepath.Join(agentproto.SharedDir, c.shareDir), SharedMemory: agentproto.SharedMemoryDir,
 	})
 	if err != nil {
+		return err
+	}
+	if err = c.findDisks(); err != nil {
 		return err
 	}
 	if err = c.checkHostNetwork(); err != nil {

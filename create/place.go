@@ -159,7 +159,7 @@ func (c *creation) register(ctx context.Context) error {
 	})
 }
 
-// share shows the guest the container's root and volumes.
+// share shows the guest the container's root, volumes and block devices.
 func (c *creation) share(ctx context.Context) (err error) {
 	if c.place.New {
 		c.place.Hold, err = monitor.Join(ctx, monitor.At(c.place.Sandbox.Dir()), c.ID, c.shareDir)
@@ -178,10 +178,10 @@ func (c *creation) share(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return nil
+	return c.plugDisks(ctx)
 }
 
-// shareTimeout bounds what the host may take for all mounts of a container.
+// shareTimeout bounds what the host may take for all mounts and block devices of a container.
 const shareTimeout = 2 * time.Minute
 
 func (c *creation) shareOne(ctx context.Context, m sandbox.Mount) error {

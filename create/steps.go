@@ -181,7 +181,7 @@ func (c *creation) createInGuest(ctx context.Context) error {
 	defer client.Close()
 	request := &agentproto.CreateContainerRequest{
 		ContainerId: c.ID, Spec: spec, NoPivot: c.NoPivot, NoNewKeyring: c.NoNewKeyring, GuestSysctls: c.plan.GuestSysctls,
-		Namespaces: c.namespaces,
+		Namespaces: c.namespaces, BlockDevices: c.blockDevices(),
 	}
 	for _, shm := range c.plan.SharedMemory {
 		request.SharedMemory = append(request.SharedMemory, &agentproto.SharedMemory{Id: shm.ID, Size: shm.Size})

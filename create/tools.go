@@ -90,7 +90,7 @@ func (c *creation) sandboxConfig() sandbox.Config {
 		Kernel: c.tools.image.Kernel, Initrd: c.tools.image.Initrd, Parameters: c.config.Guest.Parameters,
 		Accel: c.tools.accel, TBSizeMiB: c.config.VM.TBSizeMiB,
 		CPUs: cpus(c.config.VM, c.plan.Sizing), MemoryMiB: memoryMiB(c.minMemoryMiB(), c.config.VM, c.plan.Sizing),
-		HotplugPorts: c.config.VM.HotplugPorts, Vsock: c.tools.vsock,
+		HotplugPorts: min(c.config.VM.HotplugPorts+len(c.plan.Disks), vmm.MaxHotplugPorts), Vsock: c.tools.vsock,
 		BootTimeout: time.Duration(c.config.VM.BootSeconds) * time.Second,
 		// The monitor runs in the namespace, and its own path to it stays valid whatever becomes of the engine's.
 		NetNS: "/proc/self/ns/net",

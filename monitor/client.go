@@ -122,9 +122,18 @@ func Join(ctx context.Context, s Sockets, id, dir string) (*Hold, error) {
 
 // Share shows the guest a mount that sandbox.CloneMount made.
 func (h *Hold) Share(ctx context.Context, m sandbox.Mount, f *os.File) error {
+	return h.bring(ctx, item{Mount: &m}, f)
+}
+
+// Plug gives the guest a block device that sandbox.OpenDisk opened.
+func (h *Hold) Plug(ctx context.Context, d sandbox.Disk, f *os.File) error {
+	return h.bring(ctx, item{Disk: &d}, f)
+}
+
+func (h *Hold) bring(ctx context.Context, i item, f *os.File) error {
 	stop := context.AfterFunc(ctx, func() { _ = h.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := writeMount(h.conn, m, f); err != nil {
+	if err := writeItem(h.conn, i, f); err != nil {
 		return fmt.Errorf("the sandbox's monitor ended: %w", err)
 	}
 	return readReply(h.conn)

@@ -14,6 +14,8 @@ import (
 // guest is what members need of the sandbox.
 type guest interface {
 	Share(dir string, m sandbox.Mount, detached *os.File) error
+	PlugDisk(ctx context.Context, id string, d sandbox.Disk, f *os.File) error
+	UnplugDisks(ctx context.Context, id string) error
 	Unshare(dir string) error
 	RemoveContainer(ctx context.Context, id string) error
 }
@@ -45,15 +47,29 @@ func (m *monitor) join(c *net.UnixConn, id, dir string) {
 		return
 	}
 	for {
-		mount, file, err := readMount(c)
+		item, file, err := readItem(c)
 		if err != nil {
 			return
 		}
-		err = m.guest.Share(dir, mount, file)
+		err = m.admit(member, item, file)
 		_ = file.Close()
 		if answer(c, err) != nil {
 			return
 		}
+	}
+}
+
+// admit takes what a container brings into the sandbox.
+func (m *monitor) admit(to *member, i item, f *os.File) error {
+	switch {
+	case i.Mount != nil:
+		return m.guest.Share(to.dir, *i.Mount, f)
+	case i.Disk != nil:
+		ctx, cancel := context.WithTimeout(context.Background(), networkTimeout)
+		defer cancel()
+		return m.guest.PlugDisk(ctx, to.id, *i.Disk, f)
+	default:
+		return errors.New("a container brings nothing that is known")
 	}
 }
 
@@ -125,13 +141,14 @@ func (m *monitor) leave(member *member) {
 	}
 	// The guest may be hostile: whatever it answers, and when, the host's side of the share goes.
 	guestErr := m.guest.RemoveContainer(context.Background(), member.id)
+	diskErr := m.guest.UnplugDisks(context.Background(), member.id)
 	hostErr := m.guest.Unshare(member.dir)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ended {
 		return
 	}
-	if err := errors.Join(guestErr, hostErr); err != nil {
+	if err := errors.Join(guestErr, diskErr, hostErr); err != nil {
 		m.log.Warnf("container %s: %v", member.id, err)
 	}
 	delete(m.members, member.id)

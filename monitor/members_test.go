@@ -38,6 +38,9 @@ func (g *fakeGuest) seen() []string {
 	return slices.Clone(g.calls)
 }
 
+func (g *fakeGuest) PlugDisk(context.Context, string, sandbox.Disk, *os.File) error { return nil }
+func (g *fakeGuest) UnplugDisks(context.Context, string) error                      { return nil }
+
 func (g *fakeGuest) Share(dir string, m sandbox.Mount, f *os.File) error {
 	data, err := io.ReadAll(f)
 	g.note("share " + dir + "/" + m.Place + " " + string(data))

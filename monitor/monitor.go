@@ -143,7 +143,7 @@ func (m *monitor) stop() error {
 	return err
 }
 
-// networkTimeout bounds how long a caller waits for the guest to follow its network.
+// networkTimeout bounds how long a caller waits for the guest to follow its network, or for a device to be plugged in.
 const networkTimeout = time.Minute
 
 func serve(l *net.UnixListener, handle func(net.Conn)) {

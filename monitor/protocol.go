@@ -31,8 +31,8 @@ type operation string
 
 const (
 	// opJoin makes the connection hold a place in the sandbox for a container, until create closes it: the sandbox
-	// does not end meanwhile. Each further line on it is a sandbox.Mount, sent together with the mount's descriptor,
-	// and gets a reply. A container that was not attached when the connection closes is removed.
+	// does not end meanwhile. Each further line on it is an item, sent together with a descriptor, and gets a reply. A
+	// container that was not attached when the connection closes is removed.
 	opJoin operation = "join"
 	// opAttach makes the connection the lifeline of a container that has joined: its closing tells the monitor that the
 	// container has ended, and the monitor's end of it closes when the container's share, or the sandbox, is gone.
@@ -117,9 +117,15 @@ func readReply(r io.Reader) error {
 	return nil
 }
 
-// writeMount sends a line together with a file.
-func writeMount(c *net.UnixConn, m sandbox.Mount, f *os.File) error {
-	data, err := json.Marshal(m)
+// item is something of the host's that a container brings into the sandbox; its descriptor comes with it.
+type item struct {
+	Mount *sandbox.Mount `json:",omitempty"` // made by sandbox.CloneMount
+	Disk  *sandbox.Disk  `json:",omitempty"` // opened by sandbox.OpenDisk
+}
+
+// writeItem sends a line together with a file.
+func writeItem(c *net.UnixConn, i item, f *os.File) error {
+	data, err := json.Marshal(i)
 	if err != nil {
 		return err
 	}
@@ -131,35 +137,36 @@ func writeMount(c *net.UnixConn, m sandbox.Mount, f *os.File) error {
 	return err
 }
 
-// readMount receives what writeMount sent. The caller closes the file. The descriptor comes with the first byte,
-// unix(7).
-func readMount(c *net.UnixConn) (m sandbox.Mount, f *os.File, err error) {
+// readItem receives what writeItem sent. The caller closes the file. The descriptor comes with the first byte, unix(7).
+func readItem(c *net.UnixConn) (i item, f *os.File, err error) {
 	first, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
 	n, oobn, _, _, err := c.ReadMsgUnix(first, oob)
 	if err != nil {
-		return m, nil, err
+		return i, nil, err
 	}
 	if n == 0 {
-		return m, nil, io.EOF
+		return i, nil, io.EOF
 	}
 	if f, err = passedFile(oob[:oobn]); err != nil {
-		return m, nil, err
+		return i, nil, err
 	}
-	if err := readLine(io.MultiReader(bytes.NewReader(first), c), &m); err != nil {
-		return m, nil, errors.Join(err, f.Close())
+	if err := readLine(io.MultiReader(bytes.NewReader(first), c), &i); err != nil {
+		return i, nil, errors.Join(err, f.Close())
 	}
-	return m, f, nil
+	return i, f, nil
 }
+
+var errNoDescriptor = errors.New("what a container brings came without its descriptor")
 
 func passedFile(oob []byte) (*os.File, error) {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil || len(messages) != 1 {
-		return nil, errors.New("a mount came without its descriptor")
+		return nil, errNoDescriptor
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil || len(fds) != 1 {
-		return nil, errors.New("a mount came without its descriptor")
+		return nil, errNoDescriptor
 	}
 	unix.CloseOnExec(fds[0])
-	return os.NewFile(uintptr(fds[0]), "mount"), nil
+	return os.NewFile(uintptr(fds[0]), "item"), nil
 }

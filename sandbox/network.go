@@ -37,7 +37,7 @@ func (n *nic) serves(i netns.Interface) bool {
 	return !n.gone && n.iface.Index == i.Index && n.iface.MAC == i.MAC && i.MTU <= n.mtu
 }
 
-// attachNICs makes a tap for every interface of the namespace, and a port for each besides those for later ones.
+// attachNICs makes a tap for every interface of the namespace, and a port for each besides those for other devices.
 func (s *Sandbox) attachNICs(state netns.State) error {
 	s.ports = s.config.HotplugPorts
 	for i, iface := range state.Interfaces {
@@ -159,7 +159,9 @@ func (s *Sandbox) forget(n *nic) {
 
 func (s *Sandbox) freePort() int {
 	for port := range s.ports {
-		if !slices.ContainsFunc(s.nics, func(n *nic) bool { return n.port == port }) {
+		taken := slices.ContainsFunc(s.nics, func(n *nic) bool { return n.port == port }) ||
+			slices.ContainsFunc(s.disks, func(d *disk) bool { return d.port == port })
+		if !taken {
 			return port
 		}
 	}

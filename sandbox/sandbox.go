@@ -47,6 +47,7 @@ type Sandbox struct {
 
 	mu        sync.Mutex // guards what hot-plug changes
 	nics      []*nic
+	disks     []*disk
 	network   netns.State // what the guest was told last
 	relaysDNS bool
 }

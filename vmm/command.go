@@ -178,7 +178,7 @@ func (d Disk) addTo(line *commandLine, index int) {
 		line.add("-add-fd", options("", "fd", line.inherit(d.File), "set", strconv.Itoa(set)))
 		filename = fmt.Sprintf("/dev/fdset/%d", set)
 	}
-	line.add("-blockdev", options("driver=raw", "node-name", d.ID, "read-only", onOff(d.ReadOnly),
-		"file.driver", d.fileDriver(), "file.filename", filename),
+	line.add("-blockdev", options("driver=raw", "node-name", d.ID, "read-only", onOff(d.ReadOnly), "discard", "unmap",
+		"file.driver", d.fileDriver(), "file.filename", filename, "file.locking", "off", "file.discard", "unmap"),
 		"-device", options("virtio-blk-pci", pairs(d.device())...))
 }

@@ -28,6 +28,12 @@ func (d Disk) device() []property {
 	if d.Serial != "" {
 		p = append(p, property{"serial", d.Serial})
 	}
+	if d.LogicalBlock > 0 {
+		p = append(p, property{"logical_block_size", d.LogicalBlock})
+	}
+	if d.PhysicalBlock > 0 {
+		p = append(p, property{"physical_block_size", d.PhysicalBlock})
+	}
 	return p
 }
 

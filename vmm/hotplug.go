@@ -161,8 +161,8 @@ func (q *QMP) AddDisk(ctx context.Context, d Disk, port string) (err error) {
 		filename = fmt.Sprintf("/dev/fdset/%d", set)
 	}
 	node := arguments{
-		"driver": "raw", "node-name": d.ID, "read-only": d.ReadOnly,
-		"file": arguments{"driver": d.fileDriver(), "filename": filename},
+		"driver": "raw", "node-name": d.ID, "read-only": d.ReadOnly, "discard": "unmap",
+		"file": arguments{"driver": d.fileDriver(), "filename": filename, "locking": "off", "discard": "unmap"},
 	}
 	if err := q.do(ctx, "blockdev-add", node); err != nil {
 		return err

@@ -63,7 +63,8 @@ type NIC struct {
 	Port     string     // at start: the hot-plug port that it sits on and can be unplugged from; empty: none
 }
 
-// Disk is a virtio block device on a raw file or block device.
+// Disk is a virtio block device on a raw file or block device. QEMU does not lock it: as with any other process of the
+// host, who shares one between machines has to know what they do.
 type Disk struct {
 	ID       string   // unique among devices
 	File     *os.File // opened O_RDONLY if ReadOnly, O_RDWR otherwise; takes the place of Path
@@ -72,4 +73,6 @@ type Disk struct {
 	ReadOnly bool
 	Format   string // "raw"; empty means the same
 	Serial   string // at most 20 bytes; empty: none
+	// Bytes of a logical and a physical block; 0: 512.
+	LogicalBlock, PhysicalBlock int
 }

@@ -101,6 +101,15 @@ func Modprobe(args []string) error {
 	return probe(m, args[3], finitModule)
 }
 
+// LoadModule loads a module with what it needs, if the image has it: what it lacks the kernel has built in.
+func LoadModule(name string) error {
+	m, err := readModules()
+	if err != nil {
+		return err
+	}
+	return loadFiles(m.Resolve(name), make(map[string]bool), finitModule)
+}
+
 func probe(m modlist.Modules, name string, load loader) error {
 	files := m.Resolve(name)
 	if len(files) == 0 {

@@ -45,6 +45,7 @@ type CreateOptions struct {
 	Spec                  []byte // OCI config.json whose paths are the guest's
 	NoPivot, NoNewKeyring bool
 	Namespaces            map[string]string // to join, names in /proc/PID/ns to paths; the spec has them as new ones
+	Disks                 []Disk            // block devices that the spec names as the host knows them
 	Size                  *process.Size     // of the terminal; nil for the spec's
 	Sync                  func() error      // called when init has ended, before anybody learns of it; may be nil
 }
@@ -57,6 +58,9 @@ func (e *Executor) Create(o CreateOptions) (*Container, error) {
 		return nil, fmt.Errorf("%w: config.json: %w", ErrInvalid, err)
 	}
 	if err := prepare(&spec, o.ID); err != nil {
+		return nil, err
+	}
+	if err := translateDisks(&spec, o.Disks); err != nil {
 		return nil, err
 	}
 	if err := join(&spec, o.Namespaces); err != nil {
