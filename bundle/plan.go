@@ -91,7 +91,7 @@ func (b *Bundle) Plan(dirs GuestDirs) (*Plan, error) {
 	p := &planner{bundle: b, guest: dirs, plan: plan}
 	p.anyDevice = allowsAllDevices(b.Spec.Linux.Resources)
 	p.planRoot()
-	steps := []func() error{p.refuse, p.planNamespaces, p.planMounts, p.planDevices, p.planHooks}
+	steps := []func() error{p.refuse, p.planNamespaces, p.planSystemd, p.planMounts, p.planDevices, p.planHooks}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return nil, err

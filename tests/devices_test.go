@@ -68,7 +68,7 @@ func (p *podmanTest) report(script string, args ...string) map[string]string {
 	values := map[string]string{}
 	for line := range strings.Lines(r.stdout) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		values[key] = value
+		values[key] = strings.TrimSpace(value)
 	}
 	return values
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // eventually runs a command in a container until its output has every wanted text and none of the unwanted ones: the guest
@@ -151,4 +152,54 @@ func TestLiveNetwork(t *testing.T) {
 	ip("link del net0", "link del lan7", "link del net3")
 	eventually(t, look, []string{"lo:"}, []string{"net0:", "lan7:", "net3:"})
 	r.must(t, "delete", "--force", "c1")
+}
+
+// TestPodmanUserNamespace: with a user namespace podman sets the network up after create. Several networks, one with a
+// given address and MAC, a published port, and files whose owners on the host are the mapped ones.
+func TestPodmanUserNamespace(t *testing.T) {
+	p := newPodman(t)
+	p.must("network", "create", "one")
+	p.must("network", "create", "--subnet", "10.213.77.0/24", "two")
+	dir, port := t.TempDir(), freePort(t)
+	if err := os.Chown(dir, 100000, 100000); err != nil {
+		t.Fatal(err)
+	}
+	p.must("run", "-d", "--name", "c", "--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536", "-v", dir+":/data",
+		"--network", "one", "--network", "two:ip=10.213.77.44,mac=02:11:22:33:44:55", "-p", fmt.Sprintf("127.0.0.1:%d:8080", port),
+		"busybox", "sh", "-c", "touch /data/root /data/user; chown 1000:2000 /data/user; ls -ln /data > /data/list; "+
+			"mkdir /www; echo mapped > /www/index.html; exec httpd -f -p 8080 -h /www")
+	for _, url := range []string{fmt.Sprintf("http://127.0.0.1:%d/", port), "http://10.213.77.44:8080/"} {
+		got := command(t, "", "curl", "-s", "--retry", "10", "--retry-connrefused", "-m", "60", url)
+		if got.stdout != "mapped\n" {
+			t.Errorf("%s: %+v", url, got)
+		}
+	}
+	eventually(t, func() string { return p.run("exec", "c", "sh", "-c", "ip addr; cat /proc/self/uid_map").stdout },
+		[]string{"eth0", "eth1", "10.213.77.44/24", "02:11:22:33:44:55", "100000      65536"}, nil)
+	for file, want := range map[string][2]uint32{"root": {100000, 100000}, "user": {101000, 102000}} {
+		var st unix.Stat_t
+		if err := unix.Stat(filepath.Join(dir, file), &st); err != nil || st.Uid != want[0] || st.Gid != want[1] {
+			t.Errorf("%s belongs to %d:%d on the host, want %v; %v", file, st.Uid, st.Gid, want, err)
+		}
+	}
+	list, err := os.ReadFile(filepath.Join(dir, "list"))
+	if err != nil || !strings.Contains(string(list), " 1000     2000 ") {
+		t.Errorf("in the container: %s, %v", list, err)
+	}
+}
+
+// TestPodmanUserNamespaceAuto: podman takes the ids from the ranges of the user "containers".
+func TestPodmanUserNamespaceAuto(t *testing.T) {
+	newPodman(t)
+	ranges := filepath.Join(t.TempDir(), "ranges")
+	if err := os.WriteFile(ranges, []byte("containers:1000000:200000\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// In a mount namespace of its own: the host's files stay as they are.
+	script := `mount --bind "$0" /etc/subuid && mount --bind "$0" /etc/subgid && exec podman "$@"`
+	args := append([]string{"--mount", "sh", "-c", script, ranges}, engine.flags()...)
+	got := command(t, "", "unshare", append(args, "run", "--rm", "--userns=auto", "--network", "none", "busybox", "cat", "/proc/self/uid_map")...)
+	if fields := strings.Fields(got.stdout); got.code != 0 || len(fields) != 3 || fields[0] != "0" || fields[1] != "1000000" {
+		t.Errorf("%+v", got)
+	}
 }

@@ -28,7 +28,8 @@ var mounts = []mount{
 	},
 	{kind: "tmpfs", target: "/dev/shm", flags: unix.MS_NOSUID | unix.MS_NODEV, data: "mode=1777"},
 	{kind: "mqueue", target: "/dev/mqueue", flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, optional: true},
-	{kind: "cgroup2", target: cgroupRoot, flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+	// nsdelegate: a container that may write to its cgroups cannot change its own limits (cgroups(7)).
+	{kind: "cgroup2", target: cgroupRoot, flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, data: "nsdelegate"},
 }
 
 // directory is one directory of the guest's root.
