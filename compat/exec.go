@@ -21,6 +21,7 @@ import (
 	"github.com/runvm/runvm/create"
 	"github.com/runvm/runvm/globals"
 	"github.com/runvm/runvm/internal/namespace"
+	"github.com/runvm/runvm/internal/pidfd"
 	"github.com/runvm/runvm/internal/undo"
 	"github.com/runvm/runvm/monitor"
 	"github.com/runvm/runvm/shim"
@@ -61,6 +62,10 @@ func execFlags() []cli.Flag {
 			Name:  "console-socket",
 			Usage: "path to an AF_UNIX socket which will receive a file descriptor referencing the master end of the console's pseudoterminal",
 		},
+		&cli.StringFlag{
+			Name:  "pidfd-socket",
+			Usage: "path to an AF_UNIX socket which will receive a file descriptor referencing the exec process",
+		},
 		&cli.StringFlag{Name: "cwd", Usage: "current working directory in the container"},
 		&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "set environment variables"},
 		&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "allocate a pseudo-TTY"},
@@ -95,6 +100,7 @@ type execution struct {
 	cgroup    string
 
 	console *console.Pair
+	pidfd   *pidfd.Socket // who wants a pidfd of the shim
 	shim    *shim.Process
 }
 
@@ -116,6 +122,10 @@ func runExec(c *cli.Context, g *globals.Globals) (int, error) {
 	if err := e.checkFlags(c); err != nil {
 		return 0, err
 	}
+	if e.pidfd, err = pidfd.DialSocket(c.String("pidfd-socket")); err != nil {
+		return 0, err
+	}
+	defer e.pidfd.Close()
 	if err := e.start(c.Context); err != nil {
 		if !e.container.Shim.Alive() {
 			return 0, errors.New("cannot exec in a stopped container")
@@ -138,7 +148,7 @@ func (e *execution) checkStatus() error {
 		return errors.New("cannot exec in a stopped container")
 	case container.Paused:
 		if !e.paused {
-			return errors.New("cannot exec in a paused container (use --ignore-paused)")
+			return errors.New("cannot exec in a paused container (use --ignore-paused to override)")
 		}
 	}
 	return nil
@@ -190,6 +200,9 @@ func (e *execution) start(ctx context.Context) (err error) {
 		if err = e.console.Close(); err != nil {
 			return err
 		}
+	}
+	if err = e.pidfd.Send(e.shim.Process, "setns"); err != nil {
+		return err
 	}
 	if err = create.WritePidFile(e.pidFile, e.shim.PID); err != nil {
 		return err

@@ -16,6 +16,9 @@ import (
 // lock file can be left behind or be unlinked under a waiter.
 func (c *Container) Lock(ctx context.Context) (unlock func(), err error) {
 	f, err := lockDirectory(ctx, string(c.dir), fmt.Sprintf("container %q", c.ID))
+	if errors.Is(err, ErrNotExist) {
+		return nil, ErrNotExist // in runc's words and no more
+	}
 	if err != nil {
 		return nil, err
 	}

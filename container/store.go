@@ -95,7 +95,7 @@ func (s *Store) Load(id string) (*Container, error) {
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("container %q: %w", id, ErrNotExist)
+		return nil, ErrNotExist
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up container %q: %w", id, err)

@@ -19,6 +19,10 @@ func Flags() []cli.Flag {
 			Name:  "console-socket",
 			Usage: "path to an AF_UNIX socket which will receive a file descriptor referencing the master end of the console's pseudoterminal",
 		},
+		&cli.StringFlag{
+			Name:  "pidfd-socket",
+			Usage: "path to an AF_UNIX socket which will receive a file descriptor referencing the init process",
+		},
 		&cli.StringFlag{Name: "pid-file", Usage: "specify the file to write the process id to"},
 		&cli.BoolFlag{
 			Name:  "no-pivot",
@@ -39,7 +43,7 @@ func Flags() []cli.Flag {
 func FromFlags(c *cli.Context) Options {
 	return Options{
 		ID: c.Args().First(), Bundle: c.String("bundle"), PidFile: c.String("pid-file"),
-		ConsoleSocket: c.String("console-socket"), NoPivot: c.Bool("no-pivot"),
+		ConsoleSocket: c.String("console-socket"), PidfdSocket: c.String("pidfd-socket"), NoPivot: c.Bool("no-pivot"),
 		NoNewKeyring: c.Bool("no-new-keyring"), PreserveFDs: c.Int("preserve-fds"),
 	}
 }

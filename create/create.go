@@ -22,6 +22,7 @@ import (
 	"github.com/runvm/runvm/globals"
 	"github.com/runvm/runvm/hooks"
 	"github.com/runvm/runvm/internal/atomicfile"
+	"github.com/runvm/runvm/internal/pidfd"
 	"github.com/runvm/runvm/internal/undo"
 	"github.com/runvm/runvm/monitor"
 	"github.com/runvm/runvm/pod"
@@ -38,6 +39,7 @@ type Options struct {
 	Bundle        string // empty: the current directory
 	PidFile       string
 	ConsoleSocket string
+	PidfdSocket   string
 	NoPivot       bool
 	NoNewKeyring  bool
 	PreserveFDs   int
@@ -74,6 +76,7 @@ type creation struct {
 	cgroup     *cgroup.Cgroup
 	monitor    *monitor.Process
 	console    *console.Pair
+	pidfd      *pidfd.Socket // who wants a pidfd of the shim
 }
 
 // Run makes a container, or leaves nothing behind.
@@ -81,6 +84,7 @@ func Run(ctx context.Context, g *globals.Globals, o Options) (_ *Result, err err
 	var u undo.Stack
 	defer u.Run(&err)
 	c := &creation{Options: o, globals: g}
+	defer func() { _ = c.pidfd.Close() }()
 	if err = c.prepare(); err != nil {
 		return nil, err
 	}
@@ -178,6 +182,9 @@ func (c *creation) prepare() (err error) {
 		return err
 	}
 	if err = c.checkHostNetwork(); err != nil {
+		return err
+	}
+	if c.pidfd, err = pidfd.DialSocket(c.PidfdSocket); err != nil {
 		return err
 	}
 	if c.config, err = c.globals.Config(); err != nil {

@@ -226,6 +226,9 @@ func (c *creation) finish() error {
 		}
 		c.console = nil
 	}
+	if err := c.pidfd.Send(c.shim.Process, "standard"); err != nil {
+		return err
+	}
 	c.container.Ready = true
 	c.container.Creator = pidfd.Process{}
 	if err := c.container.Save(); err != nil {
