@@ -66,22 +66,12 @@ func countCPUs(list string) int {
 	return count
 }
 
-// planResources keeps the limits for the guest's cgroup, except those that name parts of the host's hardware: CPUs,
-// memory nodes and block devices have other numbers in the guest, and writing unknown ones to a cgroup fails. The
-// host's cgroup, in which QEMU and virtiofsd run, enforces them.
+// planResources keeps the limits for the guest's cgroup.
 func (p *planner) planResources() {
 	r := p.plan.Guest.Linux.Resources
 	p.plan.Sizing = larger(sizing(r), podSizing(p.bundle.Spec.Annotations))
 	if r == nil {
 		return
-	}
-	if r.CPU != nil {
-		r.CPU.Cpus, r.CPU.Mems = "", ""
-	}
-	if b := r.BlockIO; b != nil {
-		b.WeightDevice = nil
-		b.ThrottleReadBpsDevice, b.ThrottleWriteBpsDevice = nil, nil
-		b.ThrottleReadIOPSDevice, b.ThrottleWriteIOPSDevice = nil, nil
 	}
 	// Engines limit every page size that the host has. The guest has no pool of huge pages, so there is nothing to
 	// limit, and files for page sizes that its kernel lacks.
@@ -89,6 +79,21 @@ func (p *planner) planResources() {
 		if h.Limit > 0 && h.Limit < maxUnlimited {
 			p.warnf("hugepageLimits %s: the virtual machine has no huge pages", h.Pagesize)
 		}
+	}
+	KeepGuestLimits(r)
+}
+
+// KeepGuestLimits drops from r the limits that name parts of the host's hardware: CPUs, memory nodes and block devices
+// have other numbers in the guest, and writing unknown ones to a cgroup fails. The host's cgroup, in which QEMU and
+// virtiofsd run, enforces them.
+func KeepGuestLimits(r *specs.LinuxResources) {
+	if r.CPU != nil {
+		r.CPU.Cpus, r.CPU.Mems = "", ""
+	}
+	if b := r.BlockIO; b != nil {
+		b.WeightDevice = nil
+		b.ThrottleReadBpsDevice, b.ThrottleWriteBpsDevice = nil, nil
+		b.ThrottleReadIOPSDevice, b.ThrottleWriteIOPSDevice = nil, nil
 	}
 	r.HugepageLimits = nil
 	// RDMA devices are the host's, and a control-group class of network packets means nothing to another kernel.

@@ -59,6 +59,27 @@ func New(id, path string, systemd bool, r *specs.LinuxResources, o Overhead, pid
 	return c, nil
 }
 
+// Set changes the limits. A memory limit that the processes on the host exceed already stays as it was, which Set tells
+// with ErrBusy after setting the rest: the guest gives its memory back in its own time.
+func (c *Cgroup) Set(r *specs.LinuxResources, o Overhead) error {
+	resources := hostResources(r, o)
+	err := c.manager.Set(resources)
+	if !errors.Is(err, unix.EBUSY) {
+		if err != nil {
+			err = fmt.Errorf("set limits of host cgroup: %w", err)
+		}
+		return err
+	}
+	resources.Memory, resources.MemorySwap, resources.MemoryReservation = 0, 0, 0
+	if err := c.manager.Set(resources); err != nil {
+		return fmt.Errorf("set limits of host cgroup: %w", err)
+	}
+	return fmt.Errorf("%w: %w", ErrBusy, err)
+}
+
+// ErrBusy says that a memory limit was not lowered, because more is in use.
+var ErrBusy = errors.New("the host cgroup keeps its memory limit")
+
 // checkUnused refuses cgroups that have processes, in any hierarchy.
 func checkUnused(paths map[string]string) error {
 	for _, path := range paths {

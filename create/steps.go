@@ -10,6 +10,7 @@ import (
 	"github.com/runvm/runvm/agentproto"
 	"github.com/runvm/runvm/bundle"
 	"github.com/runvm/runvm/cgroup"
+	"github.com/runvm/runvm/config"
 	"github.com/runvm/runvm/console"
 	"github.com/runvm/runvm/container"
 	"github.com/runvm/runvm/hooks"
@@ -31,6 +32,7 @@ func (c *creation) claim() error {
 		Version: spec.Version, ID: c.ID, Bundle: c.bundle.Dir, Rootfs: c.bundle.Rootfs(), Created: time.Now().UTC(),
 		Terminal: spec.Process.Terminal, Annotations: spec.Annotations, Creator: self,
 		Cgroup: container.CgroupRef{Path: spec.Linux.CgroupsPath, Systemd: c.globals.SystemdCgroup},
+		Limits: bundle.Limits(spec.Linux.Resources),
 	}
 	return c.container.Save()
 }
@@ -77,10 +79,7 @@ func (c *creation) closeConsole() error {
 
 func (c *creation) makeCgroup() (err error) {
 	spec := c.bundle.Spec
-	overhead := cgroup.Overhead{
-		MemoryBytes: int64(c.config.Cgroup.MemoryOverheadMiB) << 20,
-		CPUs:        c.config.Cgroup.CPUOverhead,
-	}
+	overhead := Overhead(c.config.Cgroup)
 	ref := &c.container.Cgroup
 	// Beside an error it may be there in part: destroyCgroup removes it after the shim has left it.
 	c.cgroup, err = cgroup.New(c.ID, ref.Path, ref.Systemd, spec.Linux.Resources, overhead, c.shim.PID)
@@ -89,6 +88,11 @@ func (c *creation) makeCgroup() (err error) {
 	}
 	ref.Paths = c.cgroup.Paths()
 	return c.container.Save()
+}
+
+// Overhead is what the host cgroup gets beyond the container's limits.
+func Overhead(c config.Cgroup) cgroup.Overhead {
+	return cgroup.Overhead{MemoryBytes: int64(c.MemoryOverheadMiB) << 20, CPUs: c.CPUOverhead}
 }
 
 func (c *creation) destroyCgroup() error {
@@ -156,6 +160,12 @@ func (c *creation) bootSandbox(ctx context.Context) error {
 		err = c.place.SeparateCgroup()
 	}
 	if err != nil {
+		return err
+	}
+	c.container.VM = container.VMSize{
+		CPUs: cpus(c.config.VM, c.plan.Sizing), MemoryMiB: memoryMiB(c.minMemoryMiB(), c.config.VM, c.plan.Sizing),
+	}
+	if err := c.container.Save(); err != nil {
 		return err
 	}
 	return c.monitor.Boot(ctx, c.sandboxConfig(), monitor.At(c.place.Sandbox.Dir()))

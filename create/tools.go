@@ -13,6 +13,7 @@ import (
 	"github.com/runvm/runvm/bundle"
 	"github.com/runvm/runvm/cgroup"
 	"github.com/runvm/runvm/config"
+	"github.com/runvm/runvm/container"
 	"github.com/runvm/runvm/guest/image"
 	"github.com/runvm/runvm/sandbox"
 	"github.com/runvm/runvm/vmm"
@@ -89,7 +90,7 @@ func (c *creation) sandboxConfig() sandbox.Config {
 		Cache: c.config.Share.Cache, CacheTimeout: c.config.Share.TimeoutSeconds,
 		Kernel: c.tools.image.Kernel, Initrd: c.tools.image.Initrd, Parameters: c.config.Guest.Parameters,
 		Accel: c.tools.accel, TBSizeMiB: c.config.VM.TBSizeMiB,
-		CPUs: cpus(c.config.VM, c.plan.Sizing), MemoryMiB: memoryMiB(c.minMemoryMiB(), c.config.VM, c.plan.Sizing),
+		CPUs: c.container.VM.CPUs, MemoryMiB: c.container.VM.MemoryMiB,
 		HotplugPorts: min(c.config.VM.HotplugPorts+len(c.plan.Disks), vmm.MaxHotplugPorts), Vsock: c.tools.vsock,
 		BootTimeout: time.Duration(c.config.VM.BootSeconds) * time.Second,
 		// The monitor runs in the namespace, and its own path to it stays valid whatever becomes of the engine's.
@@ -104,6 +105,11 @@ func (c *creation) minMemoryMiB() int {
 		return max(c.config.VM.MemoryMiB, c.config.VM.PodMemoryMiB)
 	}
 	return c.config.VM.MemoryMiB
+}
+
+// VMSize is the size of the virtual machine of a container with the given limits.
+func VMSize(c config.VM, s bundle.Sizing) container.VMSize {
+	return container.VMSize{CPUs: cpus(c, s), MemoryMiB: memoryMiB(c.MemoryMiB, c, s)}
 }
 
 // memoryMiB sizes the VM: the configured minimum, or the container's limit with room for the guest's kernel, never

@@ -23,7 +23,7 @@ func (c *Container) Update(resources []byte) error {
 	return c.lc.Set(config)
 }
 
-// merge follows runc's update command, oddities included.
+// merge follows runc's update command, except that it never forgets a quota or period.
 func merge(l *cgroups.Resources, r *specs.LinuxResources) {
 	// What is not named is not written, and so keeps its value in the kernel.
 	l.CpuBurst, l.CPUIdle, l.PidsLimit, l.Unified = nil, nil, nil, r.Unified
@@ -55,12 +55,11 @@ func mergeMemory(l *cgroups.Resources, m *specs.LinuxMemory) {
 }
 
 func mergeCPU(l *cgroups.Resources, c *specs.LinuxCPU) {
-	// Where only one of the two is named the other keeps its value: the kernel's file holds both.
-	quota, period := value(c.Quota), value(c.Period)
-	if quota != 0 || period == 0 {
+	// The kernel's file holds both: what is not named is written again as it was.
+	if quota := value(c.Quota); quota != 0 {
 		l.CpuQuota = quota
 	}
-	if period != 0 || quota == 0 {
+	if period := value(c.Period); period != 0 {
 		l.CpuPeriod = period
 	}
 	l.CpuBurst, l.CPUIdle = c.Burst, c.Idle
