@@ -51,6 +51,7 @@ install: all
 	install -D -m 0644 build/guest/initramfs.cpio $(DESTDIR)$(PREFIX)/share/runvm/initramfs.cpio
 	install -D -m 0644 build/guest/manifest.json $(DESTDIR)$(PREFIX)/share/runvm/manifest.json
 	install -D -m 0644 man/runvm.8 $(DESTDIR)$(PREFIX)/share/man/man8/runvm.8
+	install -D -m 0644 dist/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/runvm
 	test -e $(DESTDIR)/etc/runvm/config.toml || install -D -m 0644 dist/config.toml $(DESTDIR)/etc/runvm/config.toml
 	install -d $(DESTDIR)/etc/containers/containers.conf.d
 	sed 's|@PREFIX@|$(PREFIX)|g' dist/containers.conf > $(DESTDIR)/etc/containers/containers.conf.d/50-runvm.conf
@@ -62,6 +63,7 @@ install: all
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/runvm $(DESTDIR)$(PREFIX)/share/man/man8/runvm.8
+	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/runvm
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/runvm/,vmlinux initramfs.cpio manifest.json)
 	rm -f $(DESTDIR)/etc/containers/containers.conf.d/50-runvm.conf
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/doc/runvm/,docker-daemon.json containerd.toml)

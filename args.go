@@ -11,7 +11,7 @@ import (
 // Commands whose arguments are another program's command line (exec, ps) stay as they are.
 func flagsFirst(app *cli.App, args []string) []string {
 	at := commandIndex(app, args)
-	if at < 0 {
+	if at < 0 || args[len(args)-1] == completionFlag {
 		return args
 	}
 	command := app.Command(args[at])

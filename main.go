@@ -93,15 +93,17 @@ func newApp(g *globals.Globals) *cli.App {
 		Flags:                  globals.Flags(),
 		Before:                 g.Read,
 		UseShortOptionHandling: true,
+		EnableBashCompletion:   true,
 		ExitErrHandler:         func(*cli.Context, error) {}, // main decides
 		CommandNotFound: func(_ *cli.Context, name string) {
 			os.Exit(report(g, fmt.Errorf("no such command %q; \"runvm help\" lists them", name)))
 		},
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return err },
 		Commands: []*cli.Command{
-			create.Command(g), deletecmd.Command(g), compat.ExecCommand(g), kill.Command(g), compat.ListCommand(g),
-			compat.PauseCommand(g), compat.PsCommand(g), compat.ResumeCommand(g), compat.RunCommand(g), start.Command(g),
-			state.Command(g),
+			compat.CheckpointCommand(g), create.Command(g), deletecmd.Command(g), compat.EventsCommand(g), compat.ExecCommand(g),
+			compat.FeaturesCommand(), kill.Command(g), compat.ListCommand(g), compat.PauseCommand(g), compat.PsCommand(g),
+			compat.RestoreCommand(), compat.ResumeCommand(g), compat.RunCommand(g), compat.SpecCommand(), start.Command(g),
+			state.Command(g), compat.UpdateCommand(g),
 			stage(monitor.Stage, func(c *cli.Context) error { return monitor.Main(c.Context, g.Logger) }),
 			stage(vmm.JailCommand, func(*cli.Context) error { return vmm.JailMain() }),
 			stage(hostoom.VictimCommand, func(*cli.Context) error { return hostoom.VictimMain() }),
@@ -116,6 +118,7 @@ func newApp(g *globals.Globals) *cli.App {
 	}
 	for _, c := range app.Commands {
 		c.HideHelpCommand = true
+		c.BashComplete = completion(g, c)
 	}
 	return app
 }

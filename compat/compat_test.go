@@ -11,7 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/runvm/runvm/agentproto"
 	"github.com/runvm/runvm/shim"
 	"github.com/runvm/runvm/state"
 )
@@ -80,24 +79,6 @@ func TestPrintList(t *testing.T) {
 	}
 	if err := printList(&bytes.Buffer{}, list, "xml", false); err == nil || err.Error() != "invalid format option" {
 		t.Errorf("unknown format: %v", err)
-	}
-}
-
-func TestPrintProcesses(t *testing.T) {
-	now := time.Date(2026, 1, 2, 13, 0, 0, 0, time.Local)
-	list := []*agentproto.GuestProcess{
-		{Pid: 7, Ppid: 1, Uid: 1000, CpuTimeMs: 3_723_500, StartTimeUnixMs: uint64(now.Add(-time.Hour).UnixMilli()), Tty: "?", Command: "sh -c \x1b[2J"},
-		{Pid: 80, Ppid: 7, StartTimeUnixMs: uint64(now.Add(-72 * time.Hour).UnixMilli()), Tty: "pts/0", Command: "sleep 1"},
-	}
-	want := "UID  PID PPID STIME TTY   TIME     CMD\n" +
-		"1000 7   1    12:00 ?     01:02:03 sh -c ?[2J\n" +
-		"0    80  7    Dec30 pts/0 00:00:00 sleep 1\n"
-	var b bytes.Buffer
-	if err := printProcesses(&b, list, now); err != nil {
-		t.Error(err)
-	}
-	if diff := cmp.Diff(want, b.String()); diff != "" {
-		t.Error(diff)
 	}
 }
 

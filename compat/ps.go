@@ -6,11 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -24,8 +23,9 @@ import (
 // PsCommand is "runvm ps".
 func PsCommand(g *globals.Globals) *cli.Command {
 	return &cli.Command{
-		Name: "ps", Usage: "ps displays the processes running inside a container", ArgsUsage: "<container-id>",
-		Description: `The table shows the processes of the guest, with the guest's process ids. JSON is for engines: the process ids that
+		Name: "ps", Usage: "ps displays the processes running inside a container", ArgsUsage: "<container-id> [ps options]",
+		Description: `The table shows the processes of the guest, with the guest's process ids. Of the options of ps(1) -e, -A, -f,
+-o FIELDS, --format FIELDS, ax, aux and o FIELDS are known; -ef is the default. JSON is for engines: the process ids that
 init and the processes of exec have on the host.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "select one of: table or json"},
@@ -33,10 +33,6 @@ init and the processes of exec have on the host.`,
 		Action: func(c *cli.Context) error {
 			if err := globals.MinMaxArgs(c, 1, -1); err != nil {
 				return err
-			}
-			if c.NArg() > 1 {
-				return fmt.Errorf("ps options (%s) are not supported yet: \"runvm exec %s ps ...\" runs the container's own ps",
-					strings.Join(c.Args().Tail(), " "), c.Args().First())
 			}
 			switch c.String("format") {
 			case "json":
@@ -46,11 +42,15 @@ init and the processes of exec have on the host.`,
 				}
 				return json.NewEncoder(c.App.Writer).Encode(pids)
 			case "table":
+				columns, err := parsePsArgs(c.Args().Tail())
+				if err != nil {
+					return err
+				}
 				list, err := processes(c.Context, g, c.Args().First())
 				if err != nil {
 					return err
 				}
-				return printProcesses(c.App.Writer, list, time.Now())
+				return printProcesses(c.App.Writer, columns, list)
 			default:
 				return errors.New("invalid format option")
 			}
@@ -59,7 +59,7 @@ init and the processes of exec have on the host.`,
 }
 
 // processes asks the guest for a container's processes.
-func processes(ctx context.Context, g *globals.Globals, id string) ([]*agentproto.GuestProcess, error) {
+func processes(ctx context.Context, g *globals.Globals, id string) (*agentproto.ListProcessesResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, execTimeout)
 	defer cancel()
 	c, err := g.Load(id)
@@ -78,33 +78,50 @@ func processes(ctx context.Context, g *globals.Globals, id string) ([]*agentprot
 	if err != nil {
 		return nil, agentclient.FromStatus(err)
 	}
-	return answer.GetProcesses(), nil
+	return answer, nil
 }
 
-// printProcesses writes a list as "ps -ef" does.
-func printProcesses(out io.Writer, list []*agentproto.GuestProcess, now time.Time) error {
-	w := tabwriter.NewWriter(out, 0, 1, 1, ' ', 0)
-	fmt.Fprint(w, "UID\tPID\tPPID\tSTIME\tTTY\tTIME\tCMD\n")
-	for _, p := range list {
-		cpu := time.Duration(p.GetCpuTimeMs()) * time.Millisecond
-		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\n", strconv.FormatUint(uint64(p.GetUid()), 10), p.GetPid(), p.GetPpid(),
-			startTime(time.UnixMilli(int64(p.GetStartTimeUnixMs())), now), printable(p.GetTty()), clock(cpu), printable(p.GetCommand()))
+// printProcesses writes a table as ps(1) does.
+func printProcesses(out io.Writer, columns []psColumn, list *agentproto.ListProcessesResponse) error {
+	c := &psContext{
+		now: time.UnixMilli(int64(list.GetNowUnixMs())), memory: list.GetMemoryTotalBytes(), names: map[string]string{},
 	}
-	return w.Flush()
-}
-
-// startTime is a process's start as ps shows it: the time of today, otherwise the day.
-func startTime(start, now time.Time) string {
-	if now.Sub(start) < 24*time.Hour && start.Day() == now.Day() {
-		return start.Format("15:04")
+	rows := [][]string{{}}
+	for _, column := range columns {
+		rows[0] = append(rows[0], column.header)
 	}
-	return start.Format("Jan02")
-}
-
-// clock writes a duration as hours, minutes and seconds.
-func clock(d time.Duration) string {
-	s := int64(d / time.Second)
-	return fmt.Sprintf("%02d:%02d:%02d", s/3600, s/60%60, s%60)
+	for _, p := range list.GetProcesses() {
+		var row []string
+		for _, column := range columns {
+			row = append(row, column.field.value(c, p))
+		}
+		rows = append(rows, row)
+	}
+	widths := make([]int, len(columns))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			padding := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if columns[i].field.right {
+				cell = padding + cell
+			} else if i < len(row)-1 {
+				cell += padding
+			}
+			if i > 0 {
+				line.WriteByte(' ')
+			}
+			line.WriteString(cell)
+		}
+		if _, err := fmt.Fprintln(out, line.String()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // printable replaces what could steer the reader's terminal: the text is the guest's.

@@ -97,8 +97,8 @@ var owners = []owner{
 	{"github.com/urfave/cli", ". admin compat create delete globals kill start state", "flags end in the commands"},
 	{"google.golang.org/grpc", "agent agentclient agentproto", "gRPC ends in the two ends of the protocol"},
 	{
-		"github.com/opencontainers/runc", "agent/executor/... agent/cmd/... hooks",
-		"libcontainer runs the guest's containers; on the host only its hooks are used",
+		"github.com/opencontainers/runc", "agent/executor/... agent/cmd/... compat hooks",
+		"libcontainer runs the guest's containers; on the host only its hooks and the tables and types of runc's commands are used",
 	},
 	{
 		"github.com/opencontainers/runtime-spec",

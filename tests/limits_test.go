@@ -7,9 +7,9 @@ import "testing"
 // hog uses more memory than the tests' limit of 64 MiB.
 const hog = "dd if=/dev/zero of=/dev/null bs=200M count=1"
 
-// TestPodmanOOM: podman says of a container that the guest's kernel has killed for memory what it says with runc, and
+// TestPodmanLimits: podman changes limits, and says of a container that the guest's kernel has killed for memory what it says with runc, and
 // does not say it of one that was killed otherwise.
-func TestPodmanOOM(t *testing.T) {
+func TestPodmanLimits(t *testing.T) {
 	p := newPodman(t)
 	inspect := []string{"inspect", "--format", "{{.State.OOMKilled}} {{.State.ExitCode}}"}
 	// conmon makes a file "oom" where podman was called.
@@ -19,6 +19,9 @@ func TestPodmanOOM(t *testing.T) {
 		t.Errorf("out of memory: %s, want true 137", got)
 	}
 	p.must("run", "--detach", "--name", "killed", "--memory", "64m", "busybox", "sleep", "1000")
+	// update hands runvm a file with the limits.
+	p.must("update", "--memory", "80m", "--cpu-period", "100000", "--cpu-quota", "40000", "killed")
+	p.expect(0, "83886080\n40000 100000\n", "exec", "killed", "cat", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/cpu.max")
 	p.must("kill", "killed")
 	p.must("wait", "killed")
 	if got := p.must(append(inspect, "killed")...); got != "false 137" {
