@@ -96,7 +96,7 @@ func newApp(g *globals.Globals) *cli.App {
 		EnableBashCompletion:   true,
 		ExitErrHandler:         func(*cli.Context, error) {}, // main decides
 		CommandNotFound: func(_ *cli.Context, name string) {
-			os.Exit(report(g, fmt.Errorf("no such command %q; \"runvm help\" lists them", name)))
+			os.Exit(report(g, &globals.ExitError{Code: 3, Err: fmt.Errorf("No help topic for '%s'", name)})) // as runc
 		},
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return err },
 		Commands: []*cli.Command{

@@ -53,6 +53,25 @@ func TestAddCapabilities(t *testing.T) {
 	}
 }
 
+func TestSubCgroup(t *testing.T) {
+	for _, tc := range []struct {
+		args       []string
+		path, want string
+	}{
+		{nil, "", ""},
+		{[]string{"a/b"}, "a/b", ""},
+		{[]string{"cpu,memory:a", "pids:b"}, "", ""},
+		{[]string{"a", "b"}, "", "invalid --cgroup argument: a (missing <controller>: prefix)"},
+		{[]string{":a"}, "", "invalid --cgroup argument: :a (empty <controller> prefix)"},
+		{[]string{"cpu:a", "cpu:b"}, "", "invalid --cgroup argument(s): controller cpu specified multiple times"},
+	} {
+		path, err := subCgroup(tc.args)
+		if path != tc.path || tc.want == "" && err != nil || tc.want != "" && (err == nil || err.Error() != tc.want) {
+			t.Errorf("%q: %q, %v; want %q, %q", tc.args, path, err, tc.path, tc.want)
+		}
+	}
+}
+
 func TestPrintList(t *testing.T) {
 	list := []state.View{{
 		Version: "1.0.2", ID: "c1", PID: 7, Status: "running", Bundle: "/b", Rootfs: "/b/rootfs", Owner: "root",

@@ -82,7 +82,10 @@ func execFlags() []cli.Flag {
 			Name:  "preserve-fds",
 			Usage: "Pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total)",
 		},
-		&cli.StringFlag{Name: "cgroup", Usage: "run the process in an (existing) sub-cgroup of the container's, in the guest"},
+		&cli.StringSliceFlag{
+			Name:  "cgroup",
+			Usage: "run the process in an (existing) sub-cgroup(s), in the guest. Format is [<controller>:]<cgroup>.",
+		},
 		&cli.BoolFlag{Name: "ignore-paused", Usage: "allow exec in a paused container"},
 	}
 }
@@ -107,7 +110,7 @@ type execution struct {
 func runExec(c *cli.Context, g *globals.Globals) (int, error) {
 	e := &execution{
 		globals: g, id: rand.Text(), pidFile: c.String("pid-file"), socket: c.String("console-socket"),
-		detach: c.Bool("detach"), paused: c.Bool("ignore-paused"), cgroup: c.String("cgroup"),
+		detach: c.Bool("detach"), paused: c.Bool("ignore-paused"),
 	}
 	var err error
 	if e.container, err = g.Load(c.Args().First()); err != nil {
@@ -117,6 +120,9 @@ func runExec(c *cli.Context, g *globals.Globals) (int, error) {
 		return 0, err
 	}
 	if e.process, err = execProcess(c, e.container); err != nil {
+		return 0, err
+	}
+	if e.cgroup, err = subCgroup(c.StringSlice("cgroup")); err != nil {
 		return 0, err
 	}
 	if err := e.checkFlags(c); err != nil {

@@ -93,3 +93,29 @@ func setUser(u *specs.User, s string) error {
 	u.GID = uint32(gid)
 	return nil
 }
+
+// subCgroup checks --cgroup as runc does. The guest has cgroup v2, where only a path without controllers counts.
+func subCgroup(args []string) (string, error) {
+	seen := map[string]bool{}
+	path := ""
+	for _, arg := range args {
+		controllers, _, both := strings.Cut(arg, ":")
+		if !both {
+			if len(args) != 1 {
+				return "", fmt.Errorf("invalid --cgroup argument: %s (missing <controller>: prefix)", arg)
+			}
+			path = arg
+			continue
+		}
+		for c := range strings.SplitSeq(controllers, ",") {
+			if c == "" {
+				return "", fmt.Errorf("invalid --cgroup argument: %s (empty <controller> prefix)", arg)
+			}
+			if seen[c] {
+				return "", fmt.Errorf("invalid --cgroup argument(s): controller %s specified multiple times", c)
+			}
+			seen[c] = true
+		}
+	}
+	return path, nil
+}

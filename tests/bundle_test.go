@@ -251,7 +251,7 @@ func TestBadInput(t *testing.T) {
 		"bad id":             {[]string{"create", "--bundle", good, "../x"}, nil, 1, "invalid container ID format"},
 		"no id":              {[]string{"create", "--bundle", good}, nil, 1, "requires exactly 1 argument"},
 		"wrong flag":         {[]string{"create", "--nonsense", "c1"}, nil, 1, "nonsense"},
-		"wrong command":      {[]string{"frobnicate"}, nil, 1, "frobnicate"},
+		"wrong command":      {[]string{"frobnicate"}, nil, 3, "No help topic for 'frobnicate'"},
 		"unknown id":         {[]string{"state", "nobody"}, nil, 1, "does not exist"},
 		"kill unknown":       {[]string{"kill", "nobody"}, nil, 1, "does not exist"},
 		"start unknown":      {[]string{"start", "nobody"}, nil, 1, "does not exist"},
