@@ -69,7 +69,11 @@ func update(ctx context.Context, g *globals.Globals, c *container.Container, r *
 		return container.ErrNotRunning
 	}
 	merged := bundle.MergeLimits(c.Limits, r)
-	if err := checkRoom(c.VM, settings.VM, merged, r); err != nil {
+	vm, err := vmSize(ctx, c)
+	if err != nil {
+		return err
+	}
+	if err := checkRoom(vm, settings.VM, merged, r); err != nil {
 		return err
 	}
 	group, err := cgroup.Open(c.ID, c.Cgroup.Path, c.Cgroup.Systemd, c.Cgroup.Paths)
@@ -113,15 +117,29 @@ func updateGuest(ctx context.Context, c *container.Container, r *specs.LinuxReso
 	return agentclient.FromStatus(err)
 }
 
+// vmSize is the size of the container's virtual machine.
+func vmSize(ctx context.Context, c *container.Container) (container.VMSize, error) {
+	s := c.SandboxOf()
+	if s == nil {
+		return container.VMSize{}, container.ErrNotRunning
+	}
+	unlock, err := s.Lock(ctx) // reads the record
+	if err != nil {
+		return container.VMSize{}, err
+	}
+	unlock()
+	return s.VM, nil
+}
+
 // checkRoom refuses limits that a virtual machine of the given size has no room for. What the update does not name was
 // checked before.
 func checkRoom(vm container.VMSize, settings config.VM, merged, update *specs.LinuxResources) error {
 	if vm == (container.VMSize{}) {
 		return nil
 	}
-	settings.CPUs, settings.MemoryMiB = 1, 0
+	settings.CPUs = 1
 	sizing := bundle.SizingOf(merged)
-	need := create.VMSize(settings, sizing)
+	need := create.VMSize(0, settings, sizing)
 	if m := update.Memory; m != nil && m.Limit != nil && need.MemoryMiB > vm.MemoryMiB {
 		return fmt.Errorf("memory limit of %d MiB: the virtual machine would need %d MiB and has %d MiB since its creation; "+
 			"create the container with that limit, or set vm.memory_mib", sizing.MemoryBytes>>20, need.MemoryMiB, vm.MemoryMiB)

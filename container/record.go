@@ -49,16 +49,8 @@ type Record struct {
 
 	// Cgroup locates the container's cgroup on the host.
 	Cgroup CgroupRef `json:"cgroup"`
-	// VM is the size of the virtual machine, which is fixed; zero until it boots, and in those that joined it later.
-	VM VMSize `json:"vm,omitzero"`
 	// Limits are the limits on the host without what is added for the VM, as config.json and later updates set them.
 	Limits *specs.LinuxResources `json:"limits,omitempty"`
-}
-
-// VMSize is the size of a virtual machine.
-type VMSize struct {
-	CPUs      int `json:"cpus"`
-	MemoryMiB int `json:"memoryMiB"`
 }
 
 // CgroupRef is what it takes to find a container's host cgroup again.

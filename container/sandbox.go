@@ -25,6 +25,8 @@ type SandboxRecord struct {
 	// Creator is the create command that boots the virtual machine, Monitor the process that then owns it.
 	Creator pidfd.Process `json:"creator,omitzero"`
 	Monitor pidfd.Process `json:"monitor,omitzero"`
+	// VM is the size of the virtual machine, which is fixed; zero until it boots.
+	VM VMSize `json:"vm,omitzero"`
 	// NetNS is the path of the network namespace whose interfaces the VM has taken; empty when it came without one.
 	NetNS string `json:"netns,omitempty"`
 	// Network identifies that namespace.
@@ -33,6 +35,12 @@ type SandboxRecord struct {
 	Cgroup CgroupRef `json:"cgroup,omitzero"`
 	// Members are the containers that have not been deleted, by id.
 	Members map[string]Member `json:"members,omitempty"`
+}
+
+// VMSize is the size of a virtual machine.
+type VMSize struct {
+	CPUs      int `json:"cpus"`
+	MemoryMiB int `json:"memoryMiB"`
 }
 
 // Member is a container of a sandbox.

@@ -150,7 +150,9 @@ func (c *creation) bootSandbox(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = c.place.Update(ctx, func(r *container.SandboxRecord) { r.Monitor = c.monitor.Process })
+	err = c.place.Update(ctx, func(r *container.SandboxRecord) {
+		r.Monitor, r.VM = c.monitor.Process, c.vmSize()
+	})
 	if err != nil {
 		return err
 	}
@@ -160,12 +162,6 @@ func (c *creation) bootSandbox(ctx context.Context) error {
 		err = c.place.SeparateCgroup()
 	}
 	if err != nil {
-		return err
-	}
-	c.container.VM = container.VMSize{
-		CPUs: cpus(c.config.VM, c.plan.Sizing), MemoryMiB: memoryMiB(c.minMemoryMiB(), c.config.VM, c.plan.Sizing),
-	}
-	if err := c.container.Save(); err != nil {
 		return err
 	}
 	return c.monitor.Boot(ctx, c.sandboxConfig(), monitor.At(c.place.Sandbox.Dir()))

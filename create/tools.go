@@ -76,7 +76,7 @@ func useVsock(transport string) (bool, error) {
 
 // sandboxConfig puts together what the monitor needs.
 func (c *creation) sandboxConfig() sandbox.Config {
-	dir := c.place.Sandbox.Dir()
+	dir, size := c.place.Sandbox.Dir(), c.vmSize()
 	hostname := c.bundle.Spec.Hostname
 	if hostname == "" {
 		hostname = "runvm"
@@ -90,7 +90,7 @@ func (c *creation) sandboxConfig() sandbox.Config {
 		Cache: c.config.Share.Cache, CacheTimeout: c.config.Share.TimeoutSeconds,
 		Kernel: c.tools.image.Kernel, Initrd: c.tools.image.Initrd, Parameters: c.config.Guest.Parameters,
 		Accel: c.tools.accel, TBSizeMiB: c.config.VM.TBSizeMiB,
-		CPUs: c.container.VM.CPUs, MemoryMiB: c.container.VM.MemoryMiB,
+		CPUs: size.CPUs, MemoryMiB: size.MemoryMiB,
 		HotplugPorts: min(c.config.VM.HotplugPorts+len(c.plan.Disks), vmm.MaxHotplugPorts), Vsock: c.tools.vsock,
 		BootTimeout: time.Duration(c.config.VM.BootSeconds) * time.Second,
 		// The monitor runs in the namespace, and its own path to it stays valid whatever becomes of the engine's.
@@ -108,8 +108,12 @@ func (c *creation) minMemoryMiB() int {
 }
 
 // VMSize is the size of the virtual machine of a container with the given limits.
-func VMSize(c config.VM, s bundle.Sizing) container.VMSize {
-	return container.VMSize{CPUs: cpus(c, s), MemoryMiB: memoryMiB(c.MemoryMiB, c, s)}
+func VMSize(minMemoryMiB int, c config.VM, s bundle.Sizing) container.VMSize {
+	return container.VMSize{CPUs: cpus(c, s), MemoryMiB: memoryMiB(minMemoryMiB, c, s)}
+}
+
+func (c *creation) vmSize() container.VMSize {
+	return VMSize(c.minMemoryMiB(), c.config.VM, c.plan.Sizing)
 }
 
 // memoryMiB sizes the VM: the configured minimum, or the container's limit with room for the guest's kernel, never
