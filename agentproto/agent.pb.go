@@ -1246,7 +1246,7 @@ type CreateContainerRequest struct {
 	ConsoleHeight uint32                 `protobuf:"varint,6,opt,name=console_height,json=consoleHeight,proto3" json:"console_height,omitempty"`                                                                       // rows
 	ConsoleWidth  uint32                 `protobuf:"varint,7,opt,name=console_width,json=consoleWidth,proto3" json:"console_width,omitempty"`                                                                          // columns
 	GuestSysctls  map[string]string      `protobuf:"bytes,8,rep,name=guest_sysctls,json=guestSysctls,proto3" json:"guest_sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // written by the agent in the guest's root namespaces, before the container
-	// Kind ("ipc", "net", "pid", "uts") of each namespace that the container does not share with the guest's own system, to
+	// Kind ("ipc", "net", "pid", "user", "uts") of each namespace that the container does not share with the guest's own system, to
 	// a name: containers with the same name have it together. The first of them makes it.
 	Namespaces   map[string]string `protobuf:"bytes,20,rep,name=namespaces,proto3" json:"namespaces,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	SharedMemory []*SharedMemory   `protobuf:"bytes,21,rep,name=shared_memory,json=sharedMemory,proto3" json:"shared_memory,omitempty"`

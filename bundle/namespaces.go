@@ -63,11 +63,8 @@ func (p *planner) planNamespaces() error {
 			return err
 		}
 		switch {
-		case ns.Type == specs.UserNamespace && len(l.UIDMappings) > 0:
-			// A shim is in the host's, so a path of its says nothing; the mappings do.
-			return unsupportedf("joining the user namespace %s of another container is not supported yet: "+
-				"leave the user namespace of a pod to its containers", ns.Path)
-		case !host && isSharable(ns.Type):
+		// Of a user namespace engines give the mappings, too: the path may be that of a shim, which is in the host's.
+		case ns.Type == specs.UserNamespace && len(l.UIDMappings) > 0, !host && isSharable(ns.Type):
 			p.plan.Join[ns.Type] = ns.Path
 			keep = append(keep, specs.LinuxNamespace{Type: ns.Type})
 		case !host, ns.Type == specs.MountNamespace:

@@ -22,7 +22,7 @@ type Plan struct {
 	// Disks are the block devices that the guest gets.
 	Disks []Disk `json:",omitempty"`
 	NetNS NetNS
-	// Join are the namespaces of other containers that the container shares, type to path on the host: IPC, PID, UTS.
+	// Join are the namespaces of other containers that the container shares, type to path on the host: IPC, PID, user, UTS.
 	// The guest's spec has them as new ones.
 	Join map[specs.LinuxNamespaceType]string
 	// SharedMemory are tmpfs in the guest that containers have together; the guest's spec binds them.

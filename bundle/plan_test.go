@@ -130,8 +130,7 @@ func TestPlanRefuses(t *testing.T) {
 		}, "joining the mount namespace"},
 		"user namespace": {func(b *Bundle) {
 			l := b.Spec.Linux
-			l.UIDMappings = []specs.LinuxIDMapping{{HostID: 1000, Size: 1}}
-			l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/self/ns/user"})
+			l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: filepath.Join(b.Dir, "data")})
 		}, "joining the user namespace"},
 		"cgroup namespace": {func(b *Bundle) {
 			b.Spec.Linux.Namespaces[1] = specs.LinuxNamespace{Type: specs.CgroupNamespace, Path: filepath.Join(b.Dir, "data")}

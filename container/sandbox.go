@@ -49,9 +49,9 @@ type Member struct {
 	// Namespaces identifies the shim's namespaces, by their names in /proc/PID/ns. They mean something as long as the
 	// shim is alive.
 	Namespaces map[string]string `json:"namespaces,omitempty"`
-	// PID names the guest's PID namespace that the container is in: the first container's shim's. Shims do not share PID
-	// namespaces: the first of one could not end before the parents of all others have reaped them.
-	PID string `json:"pidNamespace,omitempty"`
+	// Guest names its namespaces in the guest, likewise by kind. Shims do not share PID namespaces, since the first of one
+	// could not end before the parents of all others have reaped them, and have no user namespaces.
+	Guest map[string]string `json:"guest,omitempty"`
 }
 
 // Alive says whether the sandbox may be joined, now or when it has booted.

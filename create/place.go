@@ -1,7 +1,6 @@
 package create
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -97,6 +96,7 @@ func (c *creation) leaveSandbox() error {
 func (c *creation) shimNamespaces() (fresh []namespace.Kind, join map[namespace.Kind]string) {
 	join = c.joins()
 	delete(join, namespace.PID) // see container.Member
+	delete(join, namespace.User)
 	if c.plan.NetNS.Path != "" {
 		join[namespace.Net] = c.plan.NetNS.Path
 	}
@@ -144,13 +144,15 @@ func (c *creation) register(ctx context.Context) error {
 			return err
 		}
 	}
-	if c.guestHas(namespace.PID) {
-		member.PID = cmp.Or(c.place.PID, member.Namespaces[string(namespace.PID)])
+	member.Guest = maps.Clone(member.Namespaces)
+	if c.guestHas(namespace.User) {
+		// The shim has none: any name will do that no other container has.
+		member.Guest[string(namespace.User)] = c.shareDir
 	}
-	c.namespaces = maps.Clone(member.Namespaces)
-	if member.PID != "" {
-		c.namespaces[string(namespace.PID)] = member.PID
+	for kind, name := range c.place.Guest {
+		member.Guest[string(kind)] = name
 	}
+	c.namespaces = member.Guest
 	return c.place.Update(ctx, func(r *container.SandboxRecord) {
 		r.Members[c.ID] = member
 		if c.place.New {

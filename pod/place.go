@@ -45,8 +45,8 @@ type Place struct {
 	Sandbox *container.Sandbox
 	// New says that the caller boots the sandbox. It has the sandbox to itself until Unlock.
 	New bool
-	// PID names the guest's PID namespace that the container shares with others; empty for one of its own.
-	PID string
+	// Guest names the namespaces in the guest that the container shares with others and that shims do not share.
+	Guest map[namespace.Kind]string
 	// Hold keeps a running sandbox alive for the container, until the caller closes it.
 	Hold *monitor.Hold
 
@@ -84,7 +84,7 @@ func try(ctx context.Context, store *container.Store, r Request) (*Place, []pidf
 		return nil, nil, err
 	}
 	found := choose(all, r)
-	pid, err := checkJoins(all, found, r)
+	guest, err := checkJoins(all, found, r)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -93,13 +93,16 @@ func try(ctx context.Context, store *container.Store, r Request) (*Place, []pidf
 			return nil, busy, nil
 		}
 		p, err := create(ctx, store, r)
+		if p != nil {
+			p.Guest = guest
+		}
 		return p, nil, err
 	}
 	unlock() // the sandbox may be booting
 	unlock = func() {}
 	p, busy, err := join(ctx, found, r)
 	if p != nil {
-		p.PID = pid
+		p.Guest = guest
 	}
 	return p, busy, err
 }
@@ -118,48 +121,6 @@ func choose(all []*container.Sandbox, r Request) *container.Sandbox {
 		}
 	}
 	return nil
-}
-
-// owner returns a living member of the sandbox that has the namespace.
-func owner(s *container.Sandbox, kind namespace.Kind, id string) string {
-	for member, m := range s.Members {
-		if m.Namespaces[string(kind)] == id && m.Shim.Alive() {
-			return member
-		}
-	}
-	return ""
-}
-
-// checkJoins refuses namespaces of containers in another virtual machine, or in none. It returns the name of the guest's
-// PID namespace, if one is shared.
-func checkJoins(all []*container.Sandbox, found *container.Sandbox, r Request) (pid string, err error) {
-	for kind, path := range r.Join {
-		id, err := namespace.ID(path)
-		if err != nil {
-			return "", err
-		}
-		known := false
-		for _, s := range all {
-			member := owner(s, kind, id)
-			switch {
-			case member == "":
-			case found == nil || s.Name != found.Name:
-				return "", fmt.Errorf("the %s namespace %s belongs to container %s, whose virtual machine the container does "+
-					"not join: share its network namespace, too", kind, path, member)
-			default:
-				known = true
-				if kind == namespace.PID {
-					pid = s.Members[member].PID
-				}
-			}
-		}
-		// Engines make namespaces that nobody is in for a pod whose containers come later.
-		if users := namespace.Users(kind, id); !known && len(users) > 0 {
-			return "", fmt.Errorf("the %s namespace %s is in use by process %d, which is in no virtual machine: "+
-				"give the container one of its own", kind, path, users[0])
-		}
-	}
-	return pid, nil
 }
 
 // remains returns the processes that former sandboxes still have in the network namespace.
@@ -285,9 +246,13 @@ const leaveTimeout = time.Minute
 func (p *Place) Leave() error {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
+	var err error
+	if p.Hold != nil {
+		err = p.Hold.Close()
+	}
 	if p.unlock == nil {
-		return Leave(ctx, p.Sandbox, p.id)
+		return errors.Join(err, Leave(ctx, p.Sandbox, p.id))
 	}
 	defer p.Unlock()
-	return leave(ctx, p.Sandbox, p.id)
+	return errors.Join(err, leave(ctx, p.Sandbox, p.id))
 }

@@ -81,7 +81,7 @@ func TestCheckJoins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := container.Member{Shim: self(t), Namespaces: map[string]string{"ipc": id}, PID: "4-5"}
+	m := container.Member{Shim: self(t), Namespaces: map[string]string{"ipc": id}}
 	a := newSandbox(t, "A", "A", "4-1", self(t), map[string]container.Member{"m": m})
 	b := newSandbox(t, "B", "B", "4-2", self(t), nil)
 	join := Request{Join: map[namespace.Kind]string{namespace.IPC: ipc}}
@@ -103,18 +103,24 @@ func TestCheckJoins(t *testing.T) {
 	}
 }
 
-// TestCheckJoinsPID: who shares a container's PID namespace is in the one that this container shares itself.
-func TestCheckJoinsPID(t *testing.T) {
+// TestCheckJoinsGuest: who shares a container's PID or user namespace is in the one that this container shares itself.
+func TestCheckJoinsGuest(t *testing.T) {
 	path := namespace.PathOf(os.Getpid(), namespace.PID)
 	id, err := namespace.ID(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := container.Member{Shim: self(t), Namespaces: map[string]string{"pid": id}, PID: "4-5"}
+	m := container.Member{
+		Shim: self(t), Namespaces: map[string]string{"pid": id}, Guest: map[string]string{"pid": "4-5", "user": "u"},
+	}
 	a := newSandbox(t, "A", "A", "4-1", self(t), map[string]container.Member{"m": m})
-	pid, err := checkJoins([]*container.Sandbox{a}, a, Request{Join: map[namespace.Kind]string{namespace.PID: path}})
-	if err != nil || pid != "4-5" {
-		t.Errorf("%q, %v, want the first one's", pid, err)
+	join := map[namespace.Kind]string{namespace.PID: path, namespace.User: namespace.PathOf(os.Getpid(), namespace.User)}
+	guest, err := checkJoins([]*container.Sandbox{a}, a, Request{Join: join})
+	if err != nil || len(guest) != 2 || guest[namespace.PID] != "4-5" || guest[namespace.User] != "u" {
+		t.Errorf("%v, %v, want the first one's", guest, err)
+	}
+	if _, err := checkJoins(nil, nil, Request{Join: join}); err == nil || !strings.Contains(err.Error(), "is in use by process") {
+		t.Errorf("nobody's: %v", err)
 	}
 }
 

@@ -128,6 +128,22 @@ func TestPod(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
+	t.Run("one that fails", func(t *testing.T) {
+		for want, change := range map[string]func(*specs.Spec){
+			"createRuntime hook": func(s *specs.Spec) {
+				s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/false"}}}
+			},
+			"nosuchprogram": func(s *specs.Spec) { s.Process.Args = []string{"nosuchprogram"} },
+		} {
+			got := r.run(t, "create", "--bundle", newBundle(t, sleeper, inPod("s"), netns, change), "failing")
+			if got.code != 1 || !strings.Contains(got.stderr, want) {
+				t.Errorf("%s: %+v", want, got)
+			}
+		}
+		if got := r.must(t, "list", "--quiet"); strings.Contains(got, "failing") {
+			t.Errorf("left: %s", got)
+		}
+	})
 	t.Run("the first one goes first", func(t *testing.T) {
 		r.must(t, "delete", "--force", "s")
 		// "all" shares its PID namespace, which ends with its first process.

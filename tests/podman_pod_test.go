@@ -119,6 +119,23 @@ func TestPodmanNetworkContainer(t *testing.T) {
 	p.expect(0, boot, "exec", "y", "cat", bootID)
 }
 
+// TestPodmanPodUserns: a pod's containers have one user namespace, and what belongs to it.
+func TestPodmanPodUserns(t *testing.T) {
+	p := newPodmanPods(t)
+	p.must("pod", "create", "--name", "mapped", "--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536")
+	for _, name := range []string{"a", "b"} {
+		p.must("run", "-d", "--pod", "mapped", "--name", name, "busybox", "sleep", "1000")
+		p.expect(0, "100000", "exec", name, "cat", "/proc/self/uid_map")
+		p.expect(0, "0 0", "exec", name, "sh", "-c", "touch /new && stat -c '%u %g' /new")
+	}
+	for _, kind := range []string{"user", "ipc", "uts"} {
+		link := "/proc/self/ns/" + kind
+		p.expect(0, p.must("exec", "a", "readlink", link), "exec", "b", "readlink", link)
+	}
+	p.expect(0, p.must("exec", "a", "cat", bootID), "exec", "b", "cat", bootID)
+	p.expect(0, p.must("exec", "a", "hostname", "-i"), "exec", "b", "hostname", "-i")
+}
+
 // TestPodmanKube plays a pod of two containers that see each other's processes.
 func TestPodmanKube(t *testing.T) {
 	p := newPodmanPods(t)

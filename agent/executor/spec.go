@@ -50,6 +50,9 @@ func join(spec *specs.Spec, paths map[string]string) error {
 			return fmt.Errorf("%w: the configuration has no %s namespace", ErrInvalid, t)
 		}
 		spec.Linux.Namespaces[i].Path = path
+		if t == specs.UserNamespace {
+			spec.Linux.UIDMappings, spec.Linux.GIDMappings = nil, nil // it has them
+		}
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func (n *Namespaces) Join(ctx context.Context, names map[string]string) (*Member
 }
 
 func check(k key) error {
-	if !slices.Contains([]string{"ipc", "net", "pid", "uts"}, k.kind) || k.name == "" || len(k.name) > maxName {
+	if !slices.Contains([]string{"ipc", "net", "pid", "user", "uts"}, k.kind) || k.name == "" || len(k.name) > maxName {
 		return fmt.Errorf("%w: namespace %q of kind %q", ErrInvalid, k.name, k.kind)
 	}
 	return nil

@@ -14,15 +14,16 @@ import (
 // Kind is a kind of namespace by the name of its file in /proc/PID/ns.
 type Kind string
 
-// The kinds that a process can be started in here.
+// The kinds that matter here.
 const (
-	IPC Kind = "ipc"
-	Net Kind = "net"
-	PID Kind = "pid"
-	UTS Kind = "uts"
+	IPC  Kind = "ipc"
+	Net  Kind = "net"
+	PID  Kind = "pid"
+	User Kind = "user"
+	UTS  Kind = "uts"
 )
 
-// Kinds are all of them.
+// Kinds are those that a process can be started in here: all but User.
 func Kinds() []Kind { return []Kind{IPC, Net, PID, UTS} }
 
 // Flag is the kind's CLONE_NEW flag.
