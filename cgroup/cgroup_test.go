@@ -72,3 +72,22 @@ func TestNewConfig(t *testing.T) {
 		t.Error("a plain path must be refused for systemd")
 	}
 }
+
+func TestSibling(t *testing.T) {
+	for name, tc := range map[string]struct {
+		path    string
+		systemd bool
+		want    string
+	}{
+		"empty":             {"", false, ""},
+		"empty and systemd": {"", true, ""},
+		"in a pod":          {"/kubepods/pod1/c1", false, "/kubepods/pod1/runvm-x"},
+		"at the top":        {"/c1", false, "/runvm-x"},
+		"relative":          {"pod1/c1", false, "pod1/runvm-x"},
+		"systemd":           {"kubepods-pod1.slice:crio:c1", true, "kubepods-pod1.slice:runvm:x"},
+	} {
+		if got := Sibling(tc.path, tc.systemd, "x"); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
