@@ -142,6 +142,15 @@ func TestPodmanBlockDevices(t *testing.T) {
 			"kmsg": "written", "tmpfs": "mounted", "hostname": "changed",
 		})
 	})
+	t.Run("pod", func(t *testing.T) {
+		p.must("run", "-d", "--pod", "new:pod", "--name", "other", "busybox", "sleep", "100000")
+		got := p.report(`echo data=$(head -c 14 /dev/x); set -- /sys/block/vd*; echo disks=$#`,
+			"--pod", "pod", "--device", volume+":/dev/x:r", "debian")
+		wantValues(t, got, map[string]string{"data": "from the guest", "disks": "1"})
+		// It goes with its container, not with the virtual machine.
+		eventually(t, func() string { return p.run("exec", "other", "sh", "-c", "ls /sys/block; echo listed").stdout }, []string{"listed"}, []string{"vd"})
+		p.must("pod", "rm", "--force", "--time", "0", "pod")
+	})
 	t.Run("user namespace", func(t *testing.T) {
 		node := filepath.Join(t.TempDir(), "node")
 		if err := unix.Mknod(node, unix.S_IFBLK|0o600, int(rdev(t, readOnly))); err != nil {
