@@ -3190,6 +3190,74 @@ func (*ShutdownResponse) Descriptor() ([]byte, []int) {
 	return file_agent_proto_rawDescGZIP(), []int{51}
 }
 
+type LocalChunk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Port          uint32                 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"` // in the host's first chunk: TCP port, of 127.0.0.1 or of ::1
+	Ipv6          bool                   `protobuf:"varint,2,opt,name=ipv6,proto3" json:"ipv6,omitempty"` // in the host's first chunk
+	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`  // at most 64 KiB
+	End           bool                   `protobuf:"varint,4,opt,name=end,proto3" json:"end,omitempty"`   // no more data comes this way
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocalChunk) Reset() {
+	*x = LocalChunk{}
+	mi := &file_agent_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocalChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocalChunk) ProtoMessage() {}
+
+func (x *LocalChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocalChunk.ProtoReflect.Descriptor instead.
+func (*LocalChunk) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *LocalChunk) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *LocalChunk) GetIpv6() bool {
+	if x != nil {
+		return x.Ipv6
+	}
+	return false
+}
+
+func (x *LocalChunk) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *LocalChunk) GetEnd() bool {
+	if x != nil {
+		return x.End
+	}
+	return false
+}
+
 var File_agent_proto protoreflect.FileDescriptor
 
 const file_agent_proto_rawDesc = "" +
@@ -3427,7 +3495,13 @@ const file_agent_proto_rawDesc = "" +
 	"\aUNKNOWN\x10\x00\x12\a\n" +
 	"\x03OOM\x10\x01\"\x11\n" +
 	"\x0fShutdownRequest\"\x12\n" +
-	"\x10ShutdownResponse2\xd7\x0e\n" +
+	"\x10ShutdownResponse\"Z\n" +
+	"\n" +
+	"LocalChunk\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\rR\x04port\x12\x12\n" +
+	"\x04ipv6\x18\x02 \x01(\bR\x04ipv6\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x10\n" +
+	"\x03end\x18\x04 \x01(\bR\x03end2\xa0\x0f\n" +
 	"\x05Agent\x12B\n" +
 	"\bGetHello\x12\x1f.runvm.agent.v1.GetHelloRequest\x1a\x15.runvm.agent.v1.Hello\x12e\n" +
 	"\x10ConfigureSandbox\x12'.runvm.agent.v1.ConfigureSandboxRequest\x1a(.runvm.agent.v1.ConfigureSandboxResponse\x12e\n" +
@@ -3450,7 +3524,8 @@ const file_agent_proto_rawDesc = "" +
 	"\x0ePauseContainer\x12%.runvm.agent.v1.PauseContainerRequest\x1a&.runvm.agent.v1.PauseContainerResponse\x12b\n" +
 	"\x0fResumeContainer\x12&.runvm.agent.v1.ResumeContainerRequest\x1a'.runvm.agent.v1.ResumeContainerResponse\x12b\n" +
 	"\x0fUpdateContainer\x12&.runvm.agent.v1.UpdateContainerRequest\x1a'.runvm.agent.v1.UpdateContainerResponse\x12J\n" +
-	"\vWatchEvents\x12\".runvm.agent.v1.WatchEventsRequest\x1a\x15.runvm.agent.v1.Event0\x01\x12M\n" +
+	"\vWatchEvents\x12\".runvm.agent.v1.WatchEventsRequest\x1a\x15.runvm.agent.v1.Event0\x01\x12G\n" +
+	"\tDialLocal\x12\x1a.runvm.agent.v1.LocalChunk\x1a\x1a.runvm.agent.v1.LocalChunk(\x010\x01\x12M\n" +
 	"\bShutdown\x12\x1f.runvm.agent.v1.ShutdownRequest\x1a .runvm.agent.v1.ShutdownResponseB.Z,github.com/runvm/runvm/agentproto;agentprotob\x06proto3"
 
 var (
@@ -3466,7 +3541,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_agent_proto_goTypes = []any{
 	(ReadOutputRequest_Stream)(0),    // 0: runvm.agent.v1.ReadOutputRequest.Stream
 	(Event_Kind)(0),                  // 1: runvm.agent.v1.Event.Kind
@@ -3522,8 +3597,9 @@ var file_agent_proto_goTypes = []any{
 	(*Event)(nil),                    // 51: runvm.agent.v1.Event
 	(*ShutdownRequest)(nil),          // 52: runvm.agent.v1.ShutdownRequest
 	(*ShutdownResponse)(nil),         // 53: runvm.agent.v1.ShutdownResponse
-	nil,                              // 54: runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
-	nil,                              // 55: runvm.agent.v1.CreateContainerRequest.NamespacesEntry
+	(*LocalChunk)(nil),               // 54: runvm.agent.v1.LocalChunk
+	nil,                              // 55: runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
+	nil,                              // 56: runvm.agent.v1.CreateContainerRequest.NamespacesEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	5,  // 0: runvm.agent.v1.ConfigureSandboxRequest.share:type_name -> runvm.agent.v1.Share
@@ -3535,8 +3611,8 @@ var file_agent_proto_depIdxs = []int32{
 	11, // 6: runvm.agent.v1.ConfigureNetworkRequest.remove_neighbours:type_name -> runvm.agent.v1.Neighbour
 	12, // 7: runvm.agent.v1.ConfigureNetworkRequest.remove_rules:type_name -> runvm.agent.v1.Rule
 	10, // 8: runvm.agent.v1.Route.multipath:type_name -> runvm.agent.v1.NextHop
-	54, // 9: runvm.agent.v1.CreateContainerRequest.guest_sysctls:type_name -> runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
-	55, // 10: runvm.agent.v1.CreateContainerRequest.namespaces:type_name -> runvm.agent.v1.CreateContainerRequest.NamespacesEntry
+	55, // 9: runvm.agent.v1.CreateContainerRequest.guest_sysctls:type_name -> runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
+	56, // 10: runvm.agent.v1.CreateContainerRequest.namespaces:type_name -> runvm.agent.v1.CreateContainerRequest.NamespacesEntry
 	20, // 11: runvm.agent.v1.CreateContainerRequest.shared_memory:type_name -> runvm.agent.v1.SharedMemory
 	19, // 12: runvm.agent.v1.CreateContainerRequest.block_devices:type_name -> runvm.agent.v1.BlockDevice
 	26, // 13: runvm.agent.v1.SignalProcessRequest.process:type_name -> runvm.agent.v1.Process
@@ -3567,30 +3643,32 @@ var file_agent_proto_depIdxs = []int32{
 	46, // 38: runvm.agent.v1.Agent.ResumeContainer:input_type -> runvm.agent.v1.ResumeContainerRequest
 	48, // 39: runvm.agent.v1.Agent.UpdateContainer:input_type -> runvm.agent.v1.UpdateContainerRequest
 	50, // 40: runvm.agent.v1.Agent.WatchEvents:input_type -> runvm.agent.v1.WatchEventsRequest
-	52, // 41: runvm.agent.v1.Agent.Shutdown:input_type -> runvm.agent.v1.ShutdownRequest
-	3,  // 42: runvm.agent.v1.Agent.GetHello:output_type -> runvm.agent.v1.Hello
-	6,  // 43: runvm.agent.v1.Agent.ConfigureSandbox:output_type -> runvm.agent.v1.ConfigureSandboxResponse
-	13, // 44: runvm.agent.v1.Agent.ConfigureNetwork:output_type -> runvm.agent.v1.ConfigureNetworkResponse
-	15, // 45: runvm.agent.v1.Agent.RemoveInterface:output_type -> runvm.agent.v1.RemoveInterfaceResponse
-	16, // 46: runvm.agent.v1.Agent.RelayDNS:output_type -> runvm.agent.v1.DNSQuery
-	21, // 47: runvm.agent.v1.Agent.CreateContainer:output_type -> runvm.agent.v1.CreateContainerResponse
-	23, // 48: runvm.agent.v1.Agent.StartContainer:output_type -> runvm.agent.v1.StartContainerResponse
-	25, // 49: runvm.agent.v1.Agent.ExecProcess:output_type -> runvm.agent.v1.ExecProcessResponse
-	28, // 50: runvm.agent.v1.Agent.SignalProcess:output_type -> runvm.agent.v1.SignalProcessResponse
-	30, // 51: runvm.agent.v1.Agent.DeleteContainer:output_type -> runvm.agent.v1.DeleteContainerResponse
-	32, // 52: runvm.agent.v1.Agent.WriteStdin:output_type -> runvm.agent.v1.WriteStdinResponse
-	34, // 53: runvm.agent.v1.Agent.ReadOutput:output_type -> runvm.agent.v1.OutputChunk
-	36, // 54: runvm.agent.v1.Agent.WaitProcess:output_type -> runvm.agent.v1.ExitStatus
-	38, // 55: runvm.agent.v1.Agent.ResizeTerminal:output_type -> runvm.agent.v1.ResizeTerminalResponse
-	40, // 56: runvm.agent.v1.Agent.ListProcesses:output_type -> runvm.agent.v1.ListProcessesResponse
-	43, // 57: runvm.agent.v1.Agent.GetStats:output_type -> runvm.agent.v1.Stats
-	45, // 58: runvm.agent.v1.Agent.PauseContainer:output_type -> runvm.agent.v1.PauseContainerResponse
-	47, // 59: runvm.agent.v1.Agent.ResumeContainer:output_type -> runvm.agent.v1.ResumeContainerResponse
-	49, // 60: runvm.agent.v1.Agent.UpdateContainer:output_type -> runvm.agent.v1.UpdateContainerResponse
-	51, // 61: runvm.agent.v1.Agent.WatchEvents:output_type -> runvm.agent.v1.Event
-	53, // 62: runvm.agent.v1.Agent.Shutdown:output_type -> runvm.agent.v1.ShutdownResponse
-	42, // [42:63] is the sub-list for method output_type
-	21, // [21:42] is the sub-list for method input_type
+	54, // 41: runvm.agent.v1.Agent.DialLocal:input_type -> runvm.agent.v1.LocalChunk
+	52, // 42: runvm.agent.v1.Agent.Shutdown:input_type -> runvm.agent.v1.ShutdownRequest
+	3,  // 43: runvm.agent.v1.Agent.GetHello:output_type -> runvm.agent.v1.Hello
+	6,  // 44: runvm.agent.v1.Agent.ConfigureSandbox:output_type -> runvm.agent.v1.ConfigureSandboxResponse
+	13, // 45: runvm.agent.v1.Agent.ConfigureNetwork:output_type -> runvm.agent.v1.ConfigureNetworkResponse
+	15, // 46: runvm.agent.v1.Agent.RemoveInterface:output_type -> runvm.agent.v1.RemoveInterfaceResponse
+	16, // 47: runvm.agent.v1.Agent.RelayDNS:output_type -> runvm.agent.v1.DNSQuery
+	21, // 48: runvm.agent.v1.Agent.CreateContainer:output_type -> runvm.agent.v1.CreateContainerResponse
+	23, // 49: runvm.agent.v1.Agent.StartContainer:output_type -> runvm.agent.v1.StartContainerResponse
+	25, // 50: runvm.agent.v1.Agent.ExecProcess:output_type -> runvm.agent.v1.ExecProcessResponse
+	28, // 51: runvm.agent.v1.Agent.SignalProcess:output_type -> runvm.agent.v1.SignalProcessResponse
+	30, // 52: runvm.agent.v1.Agent.DeleteContainer:output_type -> runvm.agent.v1.DeleteContainerResponse
+	32, // 53: runvm.agent.v1.Agent.WriteStdin:output_type -> runvm.agent.v1.WriteStdinResponse
+	34, // 54: runvm.agent.v1.Agent.ReadOutput:output_type -> runvm.agent.v1.OutputChunk
+	36, // 55: runvm.agent.v1.Agent.WaitProcess:output_type -> runvm.agent.v1.ExitStatus
+	38, // 56: runvm.agent.v1.Agent.ResizeTerminal:output_type -> runvm.agent.v1.ResizeTerminalResponse
+	40, // 57: runvm.agent.v1.Agent.ListProcesses:output_type -> runvm.agent.v1.ListProcessesResponse
+	43, // 58: runvm.agent.v1.Agent.GetStats:output_type -> runvm.agent.v1.Stats
+	45, // 59: runvm.agent.v1.Agent.PauseContainer:output_type -> runvm.agent.v1.PauseContainerResponse
+	47, // 60: runvm.agent.v1.Agent.ResumeContainer:output_type -> runvm.agent.v1.ResumeContainerResponse
+	49, // 61: runvm.agent.v1.Agent.UpdateContainer:output_type -> runvm.agent.v1.UpdateContainerResponse
+	51, // 62: runvm.agent.v1.Agent.WatchEvents:output_type -> runvm.agent.v1.Event
+	54, // 63: runvm.agent.v1.Agent.DialLocal:output_type -> runvm.agent.v1.LocalChunk
+	53, // 64: runvm.agent.v1.Agent.Shutdown:output_type -> runvm.agent.v1.ShutdownResponse
+	43, // [43:65] is the sub-list for method output_type
+	21, // [21:43] is the sub-list for method input_type
 	21, // [21:21] is the sub-list for extension type_name
 	21, // [21:21] is the sub-list for extension extendee
 	0,  // [0:21] is the sub-list for field type_name
@@ -3607,7 +3685,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   54,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

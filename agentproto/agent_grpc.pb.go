@@ -48,6 +48,7 @@ const (
 	Agent_ResumeContainer_FullMethodName  = "/runvm.agent.v1.Agent/ResumeContainer"
 	Agent_UpdateContainer_FullMethodName  = "/runvm.agent.v1.Agent/UpdateContainer"
 	Agent_WatchEvents_FullMethodName      = "/runvm.agent.v1.Agent/WatchEvents"
+	Agent_DialLocal_FullMethodName        = "/runvm.agent.v1.Agent/DialLocal"
 	Agent_Shutdown_FullMethodName         = "/runvm.agent.v1.Agent/Shutdown"
 )
 
@@ -102,6 +103,10 @@ type AgentClient interface {
 	UpdateContainer(ctx context.Context, in *UpdateContainerRequest, opts ...grpc.CallOption) (*UpdateContainerResponse, error)
 	// WatchEvents streams what happens to a container on its own (OOM kills) until the container is deleted.
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
+	// DialLocal connects to what listens on the guest's loopback, for processes on the host's side of the network namespace.
+	// The host's first chunk says where to; the agent's first one is empty and says that there is a connection. Then data
+	// goes both ways, until both sides have sent an end. FAILED_PRECONDITION: nothing listens.
+	DialLocal(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[LocalChunk, LocalChunk], error)
 	// Shutdown writes dirty pages back and powers the guest off. The answer comes before the power goes.
 	Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error)
 }
@@ -338,6 +343,19 @@ func (c *agentClient) WatchEvents(ctx context.Context, in *WatchEventsRequest, o
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Agent_WatchEventsClient = grpc.ServerStreamingClient[Event]
 
+func (c *agentClient) DialLocal(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[LocalChunk, LocalChunk], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[4], Agent_DialLocal_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[LocalChunk, LocalChunk]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_DialLocalClient = grpc.BidiStreamingClient[LocalChunk, LocalChunk]
+
 func (c *agentClient) Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ShutdownResponse)
@@ -399,6 +417,10 @@ type AgentServer interface {
 	UpdateContainer(context.Context, *UpdateContainerRequest) (*UpdateContainerResponse, error)
 	// WatchEvents streams what happens to a container on its own (OOM kills) until the container is deleted.
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[Event]) error
+	// DialLocal connects to what listens on the guest's loopback, for processes on the host's side of the network namespace.
+	// The host's first chunk says where to; the agent's first one is empty and says that there is a connection. Then data
+	// goes both ways, until both sides have sent an end. FAILED_PRECONDITION: nothing listens.
+	DialLocal(grpc.BidiStreamingServer[LocalChunk, LocalChunk]) error
 	// Shutdown writes dirty pages back and powers the guest off. The answer comes before the power goes.
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error)
 	mustEmbedUnimplementedAgentServer()
@@ -470,6 +492,9 @@ func (UnimplementedAgentServer) UpdateContainer(context.Context, *UpdateContaine
 }
 func (UnimplementedAgentServer) WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[Event]) error {
 	return status.Error(codes.Unimplemented, "method WatchEvents not implemented")
+}
+func (UnimplementedAgentServer) DialLocal(grpc.BidiStreamingServer[LocalChunk, LocalChunk]) error {
+	return status.Error(codes.Unimplemented, "method DialLocal not implemented")
 }
 func (UnimplementedAgentServer) Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Shutdown not implemented")
@@ -819,6 +844,13 @@ func _Agent_WatchEvents_Handler(srv interface{}, stream grpc.ServerStream) error
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Agent_WatchEventsServer = grpc.ServerStreamingServer[Event]
 
+func _Agent_DialLocal_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(AgentServer).DialLocal(&grpc.GenericServerStream[LocalChunk, LocalChunk]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_DialLocalServer = grpc.BidiStreamingServer[LocalChunk, LocalChunk]
+
 func _Agent_Shutdown_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ShutdownRequest)
 	if err := dec(in); err != nil {
@@ -934,6 +966,12 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "WatchEvents",
 			Handler:       _Agent_WatchEvents_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "DialLocal",
+			Handler:       _Agent_DialLocal_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "agent.proto",

@@ -50,6 +50,8 @@ type Sandbox struct {
 	disks     []*disk
 	network   netns.State // what the guest was told last
 	relaysDNS bool
+
+	loopback *netns.Loopback // nil: the kernel cannot
 }
 
 // Boot makes the sandbox: share, taps, virtiofsd, QEMU, agent. What fails leaves nothing behind.
@@ -104,6 +106,7 @@ func Boot(ctx context.Context, c Config, warn func(format string, args ...any)) 
 	if err = s.configure(ctx, state); err != nil {
 		return nil, err
 	}
+	s.reflectLoopback()
 	close(s.follower.start)
 	u.Release()
 	return s, nil
@@ -322,9 +325,10 @@ func (s *Sandbox) Reason() error { return s.explain(errVMEnded) }
 func (s *Sandbox) Stop() error {
 	s.end()
 	_ = s.stopFollowing()
+	reflecting := s.stopReflecting()
 	_ = s.agent.Close()
 	s.quit()
-	return errors.Join(s.stopVM(), s.channel.close(), s.stopDaemon(), s.detachNICs(), s.tree.close())
+	return errors.Join(reflecting, s.stopVM(), s.channel.close(), s.stopDaemon(), s.detachNICs(), s.tree.close())
 }
 
 // quit asks QEMU to end, and waits for it.

@@ -3,9 +3,13 @@
 package tests
 
 import (
+	"crypto/rand"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -202,4 +206,75 @@ func TestPodmanUserNamespaceAuto(t *testing.T) {
 	if fields := strings.Fields(got.stdout); got.code != 0 || len(fields) != 3 || fields[0] != "0" || fields[1] != "1000000" {
 		t.Errorf("%+v", got)
 	}
+}
+
+// TestLocalhostFromHost: engines forward ports by dialling localhost in the container's network namespace.
+func TestLocalhostFromHost(t *testing.T) {
+	p := newPodman(t)
+	dir := t.TempDir()
+	data := make([]byte, 3<<20)
+	if _, err := rand.Read(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "data"), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p.must("run", "-d", "--name", "c", "-v", dir+":/www", "busybox", "sh", "-c",
+		`httpd -p '[::1]:8081' -h /www; nc -ll -p 7000 -e sh -c 'wc -c; echo counted' & exec httpd -f -p 127.0.0.1:8080 -h /www`)
+	pid := p.must("inspect", "--format", "{{.State.Pid}}", "c")
+	inside := func(args ...string) result {
+		return command(t, "", "nsenter", append([]string{"-t", pid, "-n"}, args...)...)
+	}
+	eventually(t, func() string { return p.run("exec", "c", "netstat", "-ltn").stdout }, []string{":7000", ":8080", ":8081"}, nil)
+	// 8081 is there over IPv6 only: localhost means both.
+	for _, url := range []string{"http://127.0.0.1:8080/data", "http://[::1]:8081/data", "http://127.0.0.1:8081/data"} {
+		if got := inside("curl", "-s", "-g", "-m", "60", url); got.stdout != string(data) {
+			t.Errorf("%s: code %d, %d bytes", url, got.code, len(got.stdout))
+		}
+	}
+	// The end of the client's data arrives, and the answer after it.
+	conn := dialInside(t, pid, "127.0.0.1:7000")
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(limit))
+	if _, err := conn.Write(data[:100_000]); err != nil {
+		t.Error(err)
+	}
+	if err := conn.CloseWrite(); err != nil {
+		t.Error(err)
+	}
+	if answer, err := io.ReadAll(conn); err != nil || string(answer) != "100000\ncounted\n" {
+		t.Errorf("answer %q, %v", answer, err)
+	}
+	if got := inside("curl", "-s", "-m", "60", "http://127.0.0.1:9999/"); got.code == 0 {
+		t.Errorf("a port on which nothing listens answers: %+v", got)
+	}
+	p.must("rm", "--force", "--time", "0", "c")
+}
+
+// dialInside makes a connection in the network namespace of a process.
+func dialInside(t *testing.T, pid, address string) *net.TCPConn {
+	t.Helper()
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	dialled := make(chan result)
+	go func() {
+		goruntime.LockOSThread() // for good: the thread ends with the goroutine
+		ns, err := os.Open("/proc/" + pid + "/ns/net")
+		if err == nil {
+			defer ns.Close()
+			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+		}
+		var conn net.Conn
+		if err == nil {
+			conn, err = net.Dial("tcp", address)
+		}
+		dialled <- result{conn, err}
+	}()
+	r := <-dialled
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	return r.conn.(*net.TCPConn)
 }
