@@ -22,10 +22,17 @@ func TestDockerNames(t *testing.T) {
 	}
 	// The C library's own resolver is what programs use, first over UDP, then over TCP.
 	ask := `getent hosts nosuch.invalid; echo unknown: $?; for server in $SERVERS; do
-curl --silent --retry 20 --retry-connrefused --retry-delay 1 --max-time 60 http://$server-server:8080/; export RES_OPTIONS=use-vc; done`
+curl --silent --retry 20 --retry-connrefused --retry-delay 1 --max-time 60 http://$server-server:8080/; export RES_OPTIONS=use-vc; done; perl /resolve.pl runc-server`
+	sockets := ""
+	for _, host := range []string{"127.0.0.11", "::ffff:127.0.0.11"} {
+		for _, kind := range []string{"unconnected", "connected", "stream"} {
+			sockets += kind + ": " + host + " port 53 answered\n"
+		}
+	}
 	for _, flags := range runtimes {
-		args := append([]string{"run", "--rm", "--network", "names", "--env", "SERVERS=runvm runc"}, flags...)
-		d.expect(0, "unknown: 2\nrunvm-host\nrunc-host\n", append(args, "debian", "sh", "-c", ask)...)
+		args := append([]string{"run", "--rm", "--network", "names", "--env", "SERVERS=runvm runc",
+			"--volume", absolute("testdata/resolve.pl") + ":/resolve.pl:ro"}, flags...)
+		d.expect(0, "unknown: 2\nrunvm-host\nrunc-host\n"+sockets, append(args, "debian", "sh", "-c", ask)...)
 	}
 
 	// In the running VM.

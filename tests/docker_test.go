@@ -80,7 +80,6 @@ grep -E 'CapEff|Seccomp:|NoNewPrivs' /proc/self/status; pwd; echo $VARIABLE; cat
 	}{
 		"not found":      {[]string{"busybox", "nosuchprogram"}, 127, ""},
 		"not executable": {[]string{"busybox", "/etc/passwd"}, 126, ""},
-		"killed":         {[]string{"busybox", "sh", "-c", "sh -c 'kill -KILL $$'; exit $?"}, 137, ""},
 		"options": {[]string{
 			"--user", "1000:2000", "--hostname", "named", "--tmpfs", "/scratch:size=2m", "--read-only", "--init", "--memory", "200m",
 			"--volume", dir + ":/ro:ro", "--volume", "/rw", "--volume", dir + "/in:/rw/in", "--cap-add", "SYS_TIME",
@@ -217,6 +216,17 @@ echo x >> /count; echo started; echo failed >&2; touch /tmp/ready; while :; do s
 		if data, err := os.ReadFile(back); err != nil || string(data) != "back\n" {
 			t.Errorf("%q, %v", data, err)
 		}
+	})
+
+	t.Run("network connect and disconnect", func(t *testing.T) {
+		client := []string{dockerPath, "--host", engines.dockerHost()}
+		d.must("network", "create", "late")
+		d.must("network", "connect", "late", "life")
+		// With it comes Docker's DNS server, which answers for the container itself, too.
+		d.await("Name:\tlife", append(client, "exec", "life", "nslookup", "life")...)
+		d.expect(0, "eth1", "exec", "life", "ip", "-o", "link")
+		d.must("network", "disconnect", "late", "life")
+		d.await("links: lo eth0\n", append(client, "exec", "life", "sh", "-c", "echo links: $(ip -o link | cut -d : -f 2)")...)
 	})
 
 	d.must("pause", "life")
