@@ -30,13 +30,13 @@ func (s *Server) RelayDNS(stream dnsStream) error {
 		defer close(served)
 		relay.Serve(stream.Context(), calls.exchange)
 	}()
-	err = calls.run()
-	closeErr := relay.Close()
+	ended := calls.run()
+	err = relay.Close()
 	<-served
 	if err != nil {
-		return err
+		return toStatus(err)
 	}
-	return toStatus(closeErr)
+	return ended
 }
 
 // dnsCalls has the queries of a RelayDNS call that wait for their answers.
@@ -50,7 +50,7 @@ type dnsCalls struct {
 	waiting map[uint64]chan []byte
 }
 
-// run hands out answers until the host ends the call.
+// run hands out answers until the host ends the call, and returns how.
 func (d *dnsCalls) run() error {
 	if err := d.send(&agentproto.DNSQuery{}); err != nil {
 		return err
