@@ -32,6 +32,9 @@ func newDocker(t *testing.T) dockerTest {
 	})}
 }
 
+// in is the same for a subtest.
+func (d dockerTest) in(t *testing.T) dockerTest { return dockerTest{&engineTest{t}} }
+
 // docker runs docker's client, which needs nothing but the daemon's socket.
 func (d dockerTest) docker(args ...string) result {
 	d.t.Helper()
@@ -88,6 +91,7 @@ grep -E 'CapEff|Seccomp:|NoNewPrivs' /proc/self/status; pwd; echo $VARIABLE; cat
 		}, 7, "uid=1000(user) gid=2000(extra) groups=2000(extra)\nnamed\ndrwxrwxrwt\n2048\nscratch\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			d := d.in(t)
 			got := map[string]result{}
 			for runtime, flags := range runtimes {
 				r := d.docker(append(append([]string{"run", "--rm"}, flags...), tc.args...)...)
@@ -184,6 +188,7 @@ echo x >> /count; echo started; echo failed >&2; touch /tmp/ready; while :; do s
 	}
 
 	t.Run("published ports", func(t *testing.T) {
+		d := d.in(t)
 		for _, url := range []string{"http://127.0.0.1:18080/", "http://127.0.0.1:18081/"} {
 			if r := d.run("curl", "--silent", "--max-time", "60", url); r.stdout != "page\n" {
 				t.Errorf("%s: %+v", url, r)
@@ -191,6 +196,7 @@ echo x >> /count; echo started; echo failed >&2; touch /tmp/ready; while :; do s
 		}
 	})
 	t.Run("top shows the container and not the host", func(t *testing.T) {
+		d := d.in(t)
 		d.must("exec", "--detach", "life", "sleep", "1000")
 		// Health checks come and go.
 		out := d.must("top", "life", "-o", "pid,args")
@@ -199,12 +205,14 @@ echo x >> /count; echo started; echo failed >&2; touch /tmp/ready; while :; do s
 		}
 	})
 	t.Run("stats", func(t *testing.T) {
+		d := d.in(t)
 		out := d.must("stats", "--no-stream", "--format", "{{.MemUsage}} {{.NetIO}}", "life")
 		if strings.HasPrefix(out, "0B") || out == "" || strings.HasSuffix(out, " 0B / 0B") {
 			t.Errorf("memory and network %q", out)
 		}
 	})
 	t.Run("cp", func(t *testing.T) {
+		d := d.in(t)
 		file, back := filepath.Join(t.TempDir(), "file"), filepath.Join(t.TempDir(), "back")
 		if err := os.WriteFile(file, []byte("copied"), 0o644); err != nil {
 			t.Fatal(err)
@@ -219,6 +227,7 @@ echo x >> /count; echo started; echo failed >&2; touch /tmp/ready; while :; do s
 	})
 
 	t.Run("network connect and disconnect", func(t *testing.T) {
+		d := d.in(t)
 		client := []string{dockerPath, "--host", engines.dockerHost()}
 		d.must("network", "create", "late")
 		d.must("network", "connect", "late", "life")
