@@ -264,3 +264,14 @@ func TestDockerRestartPolicy(t *testing.T) {
 		"{{.RestartCount}} {{.State.Status}} {{.State.ExitCode}}", "fails")
 	d.expect(0, "again\nagain\n", "logs", "fails")
 }
+
+// TestDockerOOM: Docker hears of a process that the kernel killed for memory, with both runtimes.
+func TestDockerOOM(t *testing.T) {
+	d := newDocker(t)
+	for runtime, flags := range runtimes {
+		args := append(append([]string{"run", "--name", "oom-" + runtime, "--memory", "64m", "--memory-swap", "64m"}, flags...),
+			"busybox", "sh", "-c", "tail /dev/zero; exit $?")
+		d.expect(137, "", args...)
+		d.expect(0, "true\n", "inspect", "--format", "{{.State.OOMKilled}}", "oom-"+runtime)
+	}
+}
