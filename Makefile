@@ -59,6 +59,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/share/doc/runvm
 	for f in docker-daemon.json containerd.toml; do \
 		sed 's|@PREFIX@|$(PREFIX)|g' dist/$$f > $(DESTDIR)$(PREFIX)/share/doc/runvm/$$f; \
+		chmod 0644 $(DESTDIR)$(PREFIX)/share/doc/runvm/$$f; \
 	done
 
 uninstall:
