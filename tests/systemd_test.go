@@ -48,8 +48,8 @@ func TestPodmanSystemd(t *testing.T) {
 	p.expect(0, "got the signal\n", "logs", "s")
 }
 
-// TestPodmanLimits: many options of run at once, each of which is seen in the guest.
-func TestPodmanLimits(t *testing.T) {
+// TestPodmanCgroups: many options of run at once, each of which is seen in the guest.
+func TestPodmanCgroups(t *testing.T) {
 	p := newPodman(t)
 	got := p.report(`
 		echo init=$(head -c 16 /proc/1/cmdline); echo oom=$(cat /proc/self/oom_score_adj)
