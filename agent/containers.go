@@ -72,7 +72,8 @@ func (s *Server) create(
 	c, err := s.options.Executor.Create(executor.CreateOptions{
 		ID: r.GetContainerId(), Spec: r.GetSpec(), Disks: disks, NoPivot: r.GetNoPivot(), NoNewKeyring: r.GetNoNewKeyring(),
 		Namespaces: joined.Paths(), Sync: syncShare,
-		Size: ttySize(r.GetTtySizeSet(), r.GetConsoleHeight(), r.GetConsoleWidth()),
+		Size:  ttySize(r.GetTtySizeSet(), r.GetConsoleHeight(), r.GetConsoleWidth()),
+		Files: r.GetFiles(), NotifySocket: r.GetNotifySocket(),
 	})
 	if err != nil {
 		return nil, nil, err
@@ -117,7 +118,7 @@ func (s *Server) ExecProcess(
 		return nil, err
 	}
 	p, err := c.Exec(executor.ExecOptions{
-		Process: r.GetProcess(), IgnorePaused: r.GetIgnorePaused(), Cgroup: r.GetCgroup(),
+		Process: r.GetProcess(), IgnorePaused: r.GetIgnorePaused(), Cgroup: r.GetCgroup(), Files: r.GetFiles(),
 		Size: ttySize(r.GetTtySizeSet(), r.GetConsoleHeight(), r.GetConsoleWidth()),
 	})
 	s.containers.setProcess(r.GetContainerId(), r.GetExecId(), p)
@@ -236,5 +237,22 @@ func (s *Server) WatchEvents(
 	}
 	return toStatus(c.WatchOOM(stream.Context(), func(past bool) error {
 		return stream.Send(&agentproto.Event{Kind: agentproto.Event_OOM, Past: past})
+	}))
+}
+
+// ReadNotifications implements the call.
+func (s *Server) ReadNotifications(
+	r *agentproto.ReadNotificationsRequest, stream grpc.ServerStreamingServer[agentproto.Notification],
+) error {
+	c, err := s.containers.get(r.GetContainerId())
+	if err != nil {
+		return err
+	}
+	// The headers tell the host that from now on nothing is missed.
+	if err := stream.SendHeader(nil); err != nil {
+		return err
+	}
+	return toStatus(c.ReadNotifications(stream.Context(), func(data []byte) error {
+		return stream.Send(&agentproto.Notification{Data: data})
 	}))
 }

@@ -22,7 +22,7 @@ func (s *Server) WriteStdin(
 	if err != nil {
 		return err
 	}
-	taken, err := p.Write(stream.Context(), func() ([]byte, error) {
+	next := func() ([]byte, error) {
 		if chunk == nil {
 			if chunk, err = stream.Recv(); err != nil {
 				return nil, err
@@ -35,7 +35,14 @@ func (s *Server) WriteStdin(
 				"chunk of %d bytes, at most %d are allowed", len(data), agentproto.MaxChunk)
 		}
 		return data, nil
-	})
+	}
+	write := p.Write
+	if file := chunk.GetFile(); file != 0 {
+		write = func(ctx context.Context, next func() ([]byte, error)) (uint64, error) {
+			return p.WriteFile(ctx, file, next)
+		}
+	}
+	taken, err := write(stream.Context(), next)
 	if err != nil {
 		return toStatus(err)
 	}
@@ -51,10 +58,27 @@ func (s *Server) ReadOutput(
 		return err
 	}
 	var chunk agentproto.OutputChunk
-	return toStatus(p.Read(stream.Context(), int(r.GetStream()), func(data []byte) error {
+	send := func(data []byte) error {
 		chunk.Data = data
 		return stream.Send(&chunk) // copies
-	}))
+	}
+	if file := r.GetFile(); file != 0 {
+		return toStatus(p.ReadFile(stream.Context(), file, send))
+	}
+	return toStatus(p.Read(stream.Context(), int(r.GetStream()), send))
+}
+
+// Connect implements the call.
+func (s *Server) Connect(ctx context.Context, r *agentproto.ConnectRequest) (*agentproto.ConnectResponse, error) {
+	p, err := s.containers.process(r.GetProcess())
+	if err != nil {
+		return nil, err
+	}
+	file, err := p.Connect(ctx, r.GetFile())
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &agentproto.ConnectResponse{File: file}, nil
 }
 
 // WaitProcess implements the call.

@@ -15,11 +15,12 @@ type Size struct {
 	Height, Width uint16
 }
 
-// Stdio is where a guest process's stdio goes on the host. Attach closes none of it.
+// Stdio is where a guest process's stdio goes on the host. Attach closes none of it but Files.
 type Stdio struct {
 	Stdin          io.Reader   // nil: the process's stdin is closed at once
 	Stdout, Stderr io.Writer   // nil: that stream is not read; a process with a terminal has no Stderr
 	Resize         <-chan Size // nil for a process without a terminal
+	Files          []File      // that the process was given besides its stdio
 }
 
 // Attach forwards the stdio of a guest process until it has ended, and returns its exit code, 0 to 255. It returns once
@@ -31,33 +32,50 @@ type Stdio struct {
 func (c *Client) Attach(ctx context.Context, p *agentproto.Process, s Stdio) (int, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go c.forwardInput(ctx, p, s.Stdin)
+	go c.forwardInput(ctx, p, 0, s.Stdin)
 	if s.Resize != nil {
 		go c.forwardSizes(ctx, p, s.Resize)
 	}
-	var outputs sync.WaitGroup
-	var errs [2]error
+	var outputs work
+	var missing errorList
 	for stream, w := range []io.Writer{s.Stdout, s.Stderr} {
 		if w == nil {
 			continue
 		}
-		outputs.Go(func() {
-			errs[stream] = c.forwardOutput(ctx, p, agentproto.ReadOutputRequest_Stream(stream), w)
-		})
+		request := &agentproto.ReadOutputRequest{Process: p, Stream: agentproto.ReadOutputRequest_Stream(stream)}
+		outputs.do(func() { missing.add(c.forwardOutput(ctx, request, w)) })
+	}
+	for _, f := range s.Files {
+		c.forwardFile(ctx, p, f, &outputs, missing.add)
 	}
 	code, err := c.wait(ctx, p)
 	if err != nil {
 		cancel()
 	}
-	outputs.Wait()
+	outputs.finish()
 	if err != nil {
 		return 0, err
 	}
 	// The code is known, but output is missing: only a lost or lying guest does that.
-	if err := errors.Join(errs[:]...); err != nil {
-		return code, err
-	}
-	return code, nil
+	return code, missing.err()
+}
+
+// errorList collects errors of several goroutines.
+type errorList struct {
+	mu   sync.Mutex
+	errs []error
+}
+
+func (l *errorList) add(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.errs = append(l.errs, err)
+}
+
+func (l *errorList) err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return errors.Join(l.errs...)
 }
 
 // wait returns the exit code of a process.
@@ -83,13 +101,11 @@ func (c *Client) OOMKilled(ctx context.Context, p *agentproto.Process) (bool, er
 }
 
 // forwardOutput copies one output to w. An error of w is not an error here.
-func (c *Client) forwardOutput(
-	ctx context.Context, p *agentproto.Process, which agentproto.ReadOutputRequest_Stream, w io.Writer,
-) error {
+func (c *Client) forwardOutput(ctx context.Context, which *agentproto.ReadOutputRequest, w io.Writer) error {
 	// Cancelling is what closes the reading side in the guest.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := c.agent.ReadOutput(ctx, &agentproto.ReadOutputRequest{Process: p, Stream: which})
+	stream, err := c.agent.ReadOutput(ctx, which)
 	if err != nil {
 		return outputError(which, err)
 	}
@@ -102,8 +118,8 @@ func (c *Client) forwardOutput(
 			return outputError(which, err)
 		}
 		if n := len(chunk.GetData()); n > agentproto.MaxChunk {
-			return fmt.Errorf("read %v: a chunk of %d bytes, at most %d are allowed: %w",
-				which, n, agentproto.MaxChunk, ErrInternal)
+			return fmt.Errorf("read %s: a chunk of %d bytes, at most %d are allowed: %w",
+				outputName(which), n, agentproto.MaxChunk, ErrInternal)
 		}
 		if _, err := w.Write(chunk.GetData()); err != nil {
 			return nil
@@ -111,18 +127,25 @@ func (c *Client) forwardOutput(
 	}
 }
 
-func outputError(which agentproto.ReadOutputRequest_Stream, err error) error {
-	return fmt.Errorf("read %v: %w", which, FromStatus(err))
+func outputError(which *agentproto.ReadOutputRequest, err error) error {
+	return fmt.Errorf("read %s: %w", outputName(which), FromStatus(err))
 }
 
-// forwardInput copies r to the process's stdin and then closes that. Whatever goes wrong, the process's end or its
-// outputs will tell: a process need not read its stdin.
-func (c *Client) forwardInput(ctx context.Context, p *agentproto.Process, r io.Reader) {
+func outputName(which *agentproto.ReadOutputRequest) string {
+	if file := which.GetFile(); file != 0 {
+		return fmt.Sprintf("file descriptor %d", file)
+	}
+	return which.GetStream().String()
+}
+
+// forwardInput copies r to the process's stdin, or to a passed file, and then closes that. Whatever goes wrong, the
+// process's end or its outputs will tell: a process need not read its stdin.
+func (c *Client) forwardInput(ctx context.Context, p *agentproto.Process, file uint32, r io.Reader) {
 	stream, err := c.agent.WriteStdin(ctx)
 	if err != nil {
 		return
 	}
-	if err := stream.Send(&agentproto.StdinChunk{Process: p}); err != nil {
+	if err := stream.Send(&agentproto.StdinChunk{Process: p, File: file}); err != nil {
 		return
 	}
 	defer func() { _, _ = stream.CloseAndRecv() }()

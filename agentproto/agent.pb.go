@@ -30,6 +30,70 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type PassedFile_Kind int32
+
+const (
+	PassedFile_UNKNOWN       PassedFile_Kind = 0
+	PassedFile_PIPE_READER   PassedFile_Kind = 1 // the process reads: WriteStdin
+	PassedFile_PIPE_WRITER   PassedFile_Kind = 2 // the process writes: ReadOutput
+	PassedFile_STREAM        PassedFile_Kind = 3 // a connected stream socket: both
+	PassedFile_LISTENER_UNIX PassedFile_Kind = 4 // a listening stream socket: Connect
+	PassedFile_LISTENER_IPV4 PassedFile_Kind = 5
+	PassedFile_LISTENER_IPV6 PassedFile_Kind = 6
+	PassedFile_DEVICE        PassedFile_Kind = 7 // one of the guest's own memory devices
+)
+
+// Enum value maps for PassedFile_Kind.
+var (
+	PassedFile_Kind_name = map[int32]string{
+		0: "UNKNOWN",
+		1: "PIPE_READER",
+		2: "PIPE_WRITER",
+		3: "STREAM",
+		4: "LISTENER_UNIX",
+		5: "LISTENER_IPV4",
+		6: "LISTENER_IPV6",
+		7: "DEVICE",
+	}
+	PassedFile_Kind_value = map[string]int32{
+		"UNKNOWN":       0,
+		"PIPE_READER":   1,
+		"PIPE_WRITER":   2,
+		"STREAM":        3,
+		"LISTENER_UNIX": 4,
+		"LISTENER_IPV4": 5,
+		"LISTENER_IPV6": 6,
+		"DEVICE":        7,
+	}
+)
+
+func (x PassedFile_Kind) Enum() *PassedFile_Kind {
+	p := new(PassedFile_Kind)
+	*p = x
+	return p
+}
+
+func (x PassedFile_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PassedFile_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_agent_proto_enumTypes[0].Descriptor()
+}
+
+func (PassedFile_Kind) Type() protoreflect.EnumType {
+	return &file_agent_proto_enumTypes[0]
+}
+
+func (x PassedFile_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PassedFile_Kind.Descriptor instead.
+func (PassedFile_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{19, 0}
+}
+
 type ReadOutputRequest_Stream int32
 
 const (
@@ -60,11 +124,11 @@ func (x ReadOutputRequest_Stream) String() string {
 }
 
 func (ReadOutputRequest_Stream) Descriptor() protoreflect.EnumDescriptor {
-	return file_agent_proto_enumTypes[0].Descriptor()
+	return file_agent_proto_enumTypes[1].Descriptor()
 }
 
 func (ReadOutputRequest_Stream) Type() protoreflect.EnumType {
-	return &file_agent_proto_enumTypes[0]
+	return &file_agent_proto_enumTypes[1]
 }
 
 func (x ReadOutputRequest_Stream) Number() protoreflect.EnumNumber {
@@ -73,7 +137,7 @@ func (x ReadOutputRequest_Stream) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReadOutputRequest_Stream.Descriptor instead.
 func (ReadOutputRequest_Stream) EnumDescriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{31, 0}
+	return file_agent_proto_rawDescGZIP(), []int{36, 0}
 }
 
 type Event_Kind int32
@@ -106,11 +170,11 @@ func (x Event_Kind) String() string {
 }
 
 func (Event_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_agent_proto_enumTypes[1].Descriptor()
+	return file_agent_proto_enumTypes[2].Descriptor()
 }
 
 func (Event_Kind) Type() protoreflect.EnumType {
-	return &file_agent_proto_enumTypes[1]
+	return &file_agent_proto_enumTypes[2]
 }
 
 func (x Event_Kind) Number() protoreflect.EnumNumber {
@@ -119,7 +183,7 @@ func (x Event_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Event_Kind.Descriptor instead.
 func (Event_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{49, 0}
+	return file_agent_proto_rawDescGZIP(), []int{54, 0}
 }
 
 type GetHelloRequest struct {
@@ -1246,6 +1310,9 @@ type CreateContainerRequest struct {
 	ConsoleHeight uint32                 `protobuf:"varint,6,opt,name=console_height,json=consoleHeight,proto3" json:"console_height,omitempty"`                                                                       // rows
 	ConsoleWidth  uint32                 `protobuf:"varint,7,opt,name=console_width,json=consoleWidth,proto3" json:"console_width,omitempty"`                                                                          // columns
 	GuestSysctls  map[string]string      `protobuf:"bytes,8,rep,name=guest_sysctls,json=guestSysctls,proto3" json:"guest_sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // written by the agent in the guest's root namespaces, before the container
+	Files         []*PassedFile          `protobuf:"bytes,9,rep,name=files,proto3" json:"files,omitempty"`                                                                                                             // descriptors 3 and up of init
+	// Name of a datagram socket that the agent makes in /run/runvm/notify/<container_id>, for sd_notify(3). Empty: none.
+	NotifySocket string `protobuf:"bytes,10,opt,name=notify_socket,json=notifySocket,proto3" json:"notify_socket,omitempty"`
 	// Kind ("ipc", "net", "pid", "user", "uts") of each namespace that the container does not share with the guest's own system, to
 	// a name: containers with the same name have it together. The first of them makes it.
 	Namespaces   map[string]string `protobuf:"bytes,20,rep,name=namespaces,proto3" json:"namespaces,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -1342,6 +1409,20 @@ func (x *CreateContainerRequest) GetGuestSysctls() map[string]string {
 		return x.GuestSysctls
 	}
 	return nil
+}
+
+func (x *CreateContainerRequest) GetFiles() []*PassedFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *CreateContainerRequest) GetNotifySocket() string {
+	if x != nil {
+		return x.NotifySocket
+	}
+	return ""
 }
 
 func (x *CreateContainerRequest) GetNamespaces() map[string]string {
@@ -1510,6 +1591,76 @@ func (x *SharedMemory) GetSize() uint64 {
 	return 0
 }
 
+// PassedFile is a descriptor of the host's caller that a process gets: a stand-in of the same kind in the guest, whose
+// bytes WriteStdin, ReadOutput and Connect carry.
+type PassedFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          PassedFile_Kind        `protobuf:"varint,1,opt,name=kind,proto3,enum=runvm.agent.v1.PassedFile_Kind" json:"kind,omitempty"`
+	Device        string                 `protobuf:"bytes,2,opt,name=device,proto3" json:"device,omitempty"`                         // name in /dev: null, zero, full, random, urandom
+	OpenFlags     uint32                 `protobuf:"varint,3,opt,name=open_flags,json=openFlags,proto3" json:"open_flags,omitempty"` // of a device: O_RDONLY, O_WRONLY or O_RDWR
+	Nonblock      bool                   `protobuf:"varint,4,opt,name=nonblock,proto3" json:"nonblock,omitempty"`                    // of a socket: O_NONBLOCK is set
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PassedFile) Reset() {
+	*x = PassedFile{}
+	mi := &file_agent_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PassedFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PassedFile) ProtoMessage() {}
+
+func (x *PassedFile) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PassedFile.ProtoReflect.Descriptor instead.
+func (*PassedFile) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *PassedFile) GetKind() PassedFile_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return PassedFile_UNKNOWN
+}
+
+func (x *PassedFile) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *PassedFile) GetOpenFlags() uint32 {
+	if x != nil {
+		return x.OpenFlags
+	}
+	return 0
+}
+
+func (x *PassedFile) GetNonblock() bool {
+	if x != nil {
+		return x.Nonblock
+	}
+	return false
+}
+
 type CreateContainerResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pid           uint32                 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"` // of the init process in the guest's root PID namespace
@@ -1519,7 +1670,7 @@ type CreateContainerResponse struct {
 
 func (x *CreateContainerResponse) Reset() {
 	*x = CreateContainerResponse{}
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1531,7 +1682,7 @@ func (x *CreateContainerResponse) String() string {
 func (*CreateContainerResponse) ProtoMessage() {}
 
 func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1544,7 +1695,7 @@ func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerResponse.ProtoReflect.Descriptor instead.
 func (*CreateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateContainerResponse) GetPid() uint32 {
@@ -1563,7 +1714,7 @@ type StartContainerRequest struct {
 
 func (x *StartContainerRequest) Reset() {
 	*x = StartContainerRequest{}
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1726,7 @@ func (x *StartContainerRequest) String() string {
 func (*StartContainerRequest) ProtoMessage() {}
 
 func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1739,7 @@ func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerRequest.ProtoReflect.Descriptor instead.
 func (*StartContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StartContainerRequest) GetContainerId() string {
@@ -1606,7 +1757,7 @@ type StartContainerResponse struct {
 
 func (x *StartContainerResponse) Reset() {
 	*x = StartContainerResponse{}
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +1769,7 @@ func (x *StartContainerResponse) String() string {
 func (*StartContainerResponse) ProtoMessage() {}
 
 func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +1782,7 @@ func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerResponse.ProtoReflect.Descriptor instead.
 func (*StartContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_proto_rawDescGZIP(), []int{22}
 }
 
 type ExecProcessRequest struct {
@@ -1644,13 +1795,14 @@ type ExecProcessRequest struct {
 	ConsoleWidth  uint32                 `protobuf:"varint,6,opt,name=console_width,json=consoleWidth,proto3" json:"console_width,omitempty"`    // columns
 	IgnorePaused  bool                   `protobuf:"varint,7,opt,name=ignore_paused,json=ignorePaused,proto3" json:"ignore_paused,omitempty"`
 	Cgroup        string                 `protobuf:"bytes,8,opt,name=cgroup,proto3" json:"cgroup,omitempty"` // sub-cgroup of the container's; empty for the container's own
+	Files         []*PassedFile          `protobuf:"bytes,9,rep,name=files,proto3" json:"files,omitempty"`   // descriptors 3 and up
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExecProcessRequest) Reset() {
 	*x = ExecProcessRequest{}
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1662,7 +1814,7 @@ func (x *ExecProcessRequest) String() string {
 func (*ExecProcessRequest) ProtoMessage() {}
 
 func (x *ExecProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1675,7 +1827,7 @@ func (x *ExecProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecProcessRequest.ProtoReflect.Descriptor instead.
 func (*ExecProcessRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ExecProcessRequest) GetContainerId() string {
@@ -1734,6 +1886,13 @@ func (x *ExecProcessRequest) GetCgroup() string {
 	return ""
 }
 
+func (x *ExecProcessRequest) GetFiles() []*PassedFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
 type ExecProcessResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pid           uint32                 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"` // in the guest's root PID namespace
@@ -1743,7 +1902,7 @@ type ExecProcessResponse struct {
 
 func (x *ExecProcessResponse) Reset() {
 	*x = ExecProcessResponse{}
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1755,7 +1914,7 @@ func (x *ExecProcessResponse) String() string {
 func (*ExecProcessResponse) ProtoMessage() {}
 
 func (x *ExecProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1768,7 +1927,7 @@ func (x *ExecProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecProcessResponse.ProtoReflect.Descriptor instead.
 func (*ExecProcessResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExecProcessResponse) GetPid() uint32 {
@@ -1789,7 +1948,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1801,7 +1960,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1814,7 +1973,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Process) GetContainerId() string {
@@ -1842,7 +2001,7 @@ type SignalProcessRequest struct {
 
 func (x *SignalProcessRequest) Reset() {
 	*x = SignalProcessRequest{}
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1854,7 +2013,7 @@ func (x *SignalProcessRequest) String() string {
 func (*SignalProcessRequest) ProtoMessage() {}
 
 func (x *SignalProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1867,7 +2026,7 @@ func (x *SignalProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalProcessRequest.ProtoReflect.Descriptor instead.
 func (*SignalProcessRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SignalProcessRequest) GetProcess() *Process {
@@ -1899,7 +2058,7 @@ type SignalProcessResponse struct {
 
 func (x *SignalProcessResponse) Reset() {
 	*x = SignalProcessResponse{}
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1911,7 +2070,7 @@ func (x *SignalProcessResponse) String() string {
 func (*SignalProcessResponse) ProtoMessage() {}
 
 func (x *SignalProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1924,7 +2083,7 @@ func (x *SignalProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalProcessResponse.ProtoReflect.Descriptor instead.
 func (*SignalProcessResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_proto_rawDescGZIP(), []int{27}
 }
 
 type DeleteContainerRequest struct {
@@ -1936,7 +2095,7 @@ type DeleteContainerRequest struct {
 
 func (x *DeleteContainerRequest) Reset() {
 	*x = DeleteContainerRequest{}
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +2107,7 @@ func (x *DeleteContainerRequest) String() string {
 func (*DeleteContainerRequest) ProtoMessage() {}
 
 func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1961,7 +2120,7 @@ func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerRequest.ProtoReflect.Descriptor instead.
 func (*DeleteContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteContainerRequest) GetContainerId() string {
@@ -1979,7 +2138,7 @@ type DeleteContainerResponse struct {
 
 func (x *DeleteContainerResponse) Reset() {
 	*x = DeleteContainerResponse{}
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2150,7 @@ func (x *DeleteContainerResponse) String() string {
 func (*DeleteContainerResponse) ProtoMessage() {}
 
 func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,20 +2163,21 @@ func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerResponse.ProtoReflect.Descriptor instead.
 func (*DeleteContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_proto_rawDescGZIP(), []int{29}
 }
 
 type StdinChunk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Process       *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"` // in the first chunk only
 	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`       // at most 64 KiB
+	File          uint32                 `protobuf:"varint,3,opt,name=file,proto3" json:"file,omitempty"`      // in the first chunk only: 0 for stdin, otherwise the number of a passed file's descriptor, or a connection
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StdinChunk) Reset() {
 	*x = StdinChunk{}
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2189,7 @@ func (x *StdinChunk) String() string {
 func (*StdinChunk) ProtoMessage() {}
 
 func (x *StdinChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2202,7 @@ func (x *StdinChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StdinChunk.ProtoReflect.Descriptor instead.
 func (*StdinChunk) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StdinChunk) GetProcess() *Process {
@@ -2059,6 +2219,197 @@ func (x *StdinChunk) GetData() []byte {
 	return nil
 }
 
+func (x *StdinChunk) GetFile() uint32 {
+	if x != nil {
+		return x.File
+	}
+	return 0
+}
+
+type ConnectRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Process       *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
+	File          uint32                 `protobuf:"varint,2,opt,name=file,proto3" json:"file,omitempty"` // number of the listening socket's descriptor
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConnectRequest) Reset() {
+	*x = ConnectRequest{}
+	mi := &file_agent_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConnectRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConnectRequest) ProtoMessage() {}
+
+func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConnectRequest.ProtoReflect.Descriptor instead.
+func (*ConnectRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ConnectRequest) GetProcess() *Process {
+	if x != nil {
+		return x.Process
+	}
+	return nil
+}
+
+func (x *ConnectRequest) GetFile() uint32 {
+	if x != nil {
+		return x.File
+	}
+	return 0
+}
+
+type ConnectResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	File          uint32                 `protobuf:"varint,1,opt,name=file,proto3" json:"file,omitempty"` // above all descriptors of passed files
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConnectResponse) Reset() {
+	*x = ConnectResponse{}
+	mi := &file_agent_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConnectResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConnectResponse) ProtoMessage() {}
+
+func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConnectResponse.ProtoReflect.Descriptor instead.
+func (*ConnectResponse) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ConnectResponse) GetFile() uint32 {
+	if x != nil {
+		return x.File
+	}
+	return 0
+}
+
+type ReadNotificationsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContainerId   string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadNotificationsRequest) Reset() {
+	*x = ReadNotificationsRequest{}
+	mi := &file_agent_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadNotificationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadNotificationsRequest) ProtoMessage() {}
+
+func (x *ReadNotificationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadNotificationsRequest.ProtoReflect.Descriptor instead.
+func (*ReadNotificationsRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ReadNotificationsRequest) GetContainerId() string {
+	if x != nil {
+		return x.ContainerId
+	}
+	return ""
+}
+
+type Notification struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"` // one datagram, at most 4 KiB
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Notification) Reset() {
+	*x = Notification{}
+	mi := &file_agent_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Notification) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Notification) ProtoMessage() {}
+
+func (x *Notification) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Notification.ProtoReflect.Descriptor instead.
+func (*Notification) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *Notification) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 type WriteStdinResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Bytes         uint64                 `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"` // taken by the process
@@ -2068,7 +2419,7 @@ type WriteStdinResponse struct {
 
 func (x *WriteStdinResponse) Reset() {
 	*x = WriteStdinResponse{}
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2080,7 +2431,7 @@ func (x *WriteStdinResponse) String() string {
 func (*WriteStdinResponse) ProtoMessage() {}
 
 func (x *WriteStdinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2093,7 +2444,7 @@ func (x *WriteStdinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteStdinResponse.ProtoReflect.Descriptor instead.
 func (*WriteStdinResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WriteStdinResponse) GetBytes() uint64 {
@@ -2107,13 +2458,14 @@ type ReadOutputRequest struct {
 	state         protoimpl.MessageState   `protogen:"open.v1"`
 	Process       *Process                 `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
 	Stream        ReadOutputRequest_Stream `protobuf:"varint,2,opt,name=stream,proto3,enum=runvm.agent.v1.ReadOutputRequest_Stream" json:"stream,omitempty"`
+	File          uint32                   `protobuf:"varint,3,opt,name=file,proto3" json:"file,omitempty"` // not 0: number of a passed file's descriptor, or a connection, instead of stream
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadOutputRequest) Reset() {
 	*x = ReadOutputRequest{}
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2125,7 +2477,7 @@ func (x *ReadOutputRequest) String() string {
 func (*ReadOutputRequest) ProtoMessage() {}
 
 func (x *ReadOutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2138,7 +2490,7 @@ func (x *ReadOutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadOutputRequest.ProtoReflect.Descriptor instead.
 func (*ReadOutputRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReadOutputRequest) GetProcess() *Process {
@@ -2155,6 +2507,13 @@ func (x *ReadOutputRequest) GetStream() ReadOutputRequest_Stream {
 	return ReadOutputRequest_STDOUT
 }
 
+func (x *ReadOutputRequest) GetFile() uint32 {
+	if x != nil {
+		return x.File
+	}
+	return 0
+}
+
 type OutputChunk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"` // at most 64 KiB
@@ -2164,7 +2523,7 @@ type OutputChunk struct {
 
 func (x *OutputChunk) Reset() {
 	*x = OutputChunk{}
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2176,7 +2535,7 @@ func (x *OutputChunk) String() string {
 func (*OutputChunk) ProtoMessage() {}
 
 func (x *OutputChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2189,7 +2548,7 @@ func (x *OutputChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputChunk.ProtoReflect.Descriptor instead.
 func (*OutputChunk) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *OutputChunk) GetData() []byte {
@@ -2208,7 +2567,7 @@ type WaitProcessRequest struct {
 
 func (x *WaitProcessRequest) Reset() {
 	*x = WaitProcessRequest{}
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2220,7 +2579,7 @@ func (x *WaitProcessRequest) String() string {
 func (*WaitProcessRequest) ProtoMessage() {}
 
 func (x *WaitProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2233,7 +2592,7 @@ func (x *WaitProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitProcessRequest.ProtoReflect.Descriptor instead.
 func (*WaitProcessRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WaitProcessRequest) GetProcess() *Process {
@@ -2256,7 +2615,7 @@ type ExitStatus struct {
 
 func (x *ExitStatus) Reset() {
 	*x = ExitStatus{}
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2627,7 @@ func (x *ExitStatus) String() string {
 func (*ExitStatus) ProtoMessage() {}
 
 func (x *ExitStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2640,7 @@ func (x *ExitStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExitStatus.ProtoReflect.Descriptor instead.
 func (*ExitStatus) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ExitStatus) GetCode() uint32 {
@@ -2316,7 +2675,7 @@ type ResizeTerminalRequest struct {
 
 func (x *ResizeTerminalRequest) Reset() {
 	*x = ResizeTerminalRequest{}
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2328,7 +2687,7 @@ func (x *ResizeTerminalRequest) String() string {
 func (*ResizeTerminalRequest) ProtoMessage() {}
 
 func (x *ResizeTerminalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2341,7 +2700,7 @@ func (x *ResizeTerminalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTerminalRequest.ProtoReflect.Descriptor instead.
 func (*ResizeTerminalRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ResizeTerminalRequest) GetProcess() *Process {
@@ -2373,7 +2732,7 @@ type ResizeTerminalResponse struct {
 
 func (x *ResizeTerminalResponse) Reset() {
 	*x = ResizeTerminalResponse{}
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2385,7 +2744,7 @@ func (x *ResizeTerminalResponse) String() string {
 func (*ResizeTerminalResponse) ProtoMessage() {}
 
 func (x *ResizeTerminalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2398,7 +2757,7 @@ func (x *ResizeTerminalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTerminalResponse.ProtoReflect.Descriptor instead.
 func (*ResizeTerminalResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_proto_rawDescGZIP(), []int{41}
 }
 
 type ListProcessesRequest struct {
@@ -2410,7 +2769,7 @@ type ListProcessesRequest struct {
 
 func (x *ListProcessesRequest) Reset() {
 	*x = ListProcessesRequest{}
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2422,7 +2781,7 @@ func (x *ListProcessesRequest) String() string {
 func (*ListProcessesRequest) ProtoMessage() {}
 
 func (x *ListProcessesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2435,7 +2794,7 @@ func (x *ListProcessesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProcessesRequest.ProtoReflect.Descriptor instead.
 func (*ListProcessesRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{37}
+	return file_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListProcessesRequest) GetContainerId() string {
@@ -2456,7 +2815,7 @@ type ListProcessesResponse struct {
 
 func (x *ListProcessesResponse) Reset() {
 	*x = ListProcessesResponse{}
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2468,7 +2827,7 @@ func (x *ListProcessesResponse) String() string {
 func (*ListProcessesResponse) ProtoMessage() {}
 
 func (x *ListProcessesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2481,7 +2840,7 @@ func (x *ListProcessesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProcessesResponse.ProtoReflect.Descriptor instead.
 func (*ListProcessesResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{38}
+	return file_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListProcessesResponse) GetProcesses() []*GuestProcess {
@@ -2532,7 +2891,7 @@ type GuestProcess struct {
 
 func (x *GuestProcess) Reset() {
 	*x = GuestProcess{}
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2544,7 +2903,7 @@ func (x *GuestProcess) String() string {
 func (*GuestProcess) ProtoMessage() {}
 
 func (x *GuestProcess) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2557,7 +2916,7 @@ func (x *GuestProcess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuestProcess.ProtoReflect.Descriptor instead.
 func (*GuestProcess) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{39}
+	return file_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GuestProcess) GetPid() uint32 {
@@ -2695,7 +3054,7 @@ type GetStatsRequest struct {
 
 func (x *GetStatsRequest) Reset() {
 	*x = GetStatsRequest{}
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2707,7 +3066,7 @@ func (x *GetStatsRequest) String() string {
 func (*GetStatsRequest) ProtoMessage() {}
 
 func (x *GetStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2720,7 +3079,7 @@ func (x *GetStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatsRequest.ProtoReflect.Descriptor instead.
 func (*GetStatsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{40}
+	return file_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetStatsRequest) GetContainerId() string {
@@ -2739,7 +3098,7 @@ type Stats struct {
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2751,7 +3110,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2764,7 +3123,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{41}
+	return file_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Stats) GetJson() []byte {
@@ -2783,7 +3142,7 @@ type PauseContainerRequest struct {
 
 func (x *PauseContainerRequest) Reset() {
 	*x = PauseContainerRequest{}
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2795,7 +3154,7 @@ func (x *PauseContainerRequest) String() string {
 func (*PauseContainerRequest) ProtoMessage() {}
 
 func (x *PauseContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2808,7 +3167,7 @@ func (x *PauseContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseContainerRequest.ProtoReflect.Descriptor instead.
 func (*PauseContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{42}
+	return file_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PauseContainerRequest) GetContainerId() string {
@@ -2826,7 +3185,7 @@ type PauseContainerResponse struct {
 
 func (x *PauseContainerResponse) Reset() {
 	*x = PauseContainerResponse{}
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +3197,7 @@ func (x *PauseContainerResponse) String() string {
 func (*PauseContainerResponse) ProtoMessage() {}
 
 func (x *PauseContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +3210,7 @@ func (x *PauseContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseContainerResponse.ProtoReflect.Descriptor instead.
 func (*PauseContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{43}
+	return file_agent_proto_rawDescGZIP(), []int{48}
 }
 
 type ResumeContainerRequest struct {
@@ -2863,7 +3222,7 @@ type ResumeContainerRequest struct {
 
 func (x *ResumeContainerRequest) Reset() {
 	*x = ResumeContainerRequest{}
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2875,7 +3234,7 @@ func (x *ResumeContainerRequest) String() string {
 func (*ResumeContainerRequest) ProtoMessage() {}
 
 func (x *ResumeContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2888,7 +3247,7 @@ func (x *ResumeContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeContainerRequest.ProtoReflect.Descriptor instead.
 func (*ResumeContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{44}
+	return file_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ResumeContainerRequest) GetContainerId() string {
@@ -2906,7 +3265,7 @@ type ResumeContainerResponse struct {
 
 func (x *ResumeContainerResponse) Reset() {
 	*x = ResumeContainerResponse{}
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +3277,7 @@ func (x *ResumeContainerResponse) String() string {
 func (*ResumeContainerResponse) ProtoMessage() {}
 
 func (x *ResumeContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +3290,7 @@ func (x *ResumeContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeContainerResponse.ProtoReflect.Descriptor instead.
 func (*ResumeContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{45}
+	return file_agent_proto_rawDescGZIP(), []int{50}
 }
 
 type UpdateContainerRequest struct {
@@ -2944,7 +3303,7 @@ type UpdateContainerRequest struct {
 
 func (x *UpdateContainerRequest) Reset() {
 	*x = UpdateContainerRequest{}
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2956,7 +3315,7 @@ func (x *UpdateContainerRequest) String() string {
 func (*UpdateContainerRequest) ProtoMessage() {}
 
 func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2969,7 +3328,7 @@ func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
 func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{46}
+	return file_agent_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *UpdateContainerRequest) GetContainerId() string {
@@ -2994,7 +3353,7 @@ type UpdateContainerResponse struct {
 
 func (x *UpdateContainerResponse) Reset() {
 	*x = UpdateContainerResponse{}
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +3365,7 @@ func (x *UpdateContainerResponse) String() string {
 func (*UpdateContainerResponse) ProtoMessage() {}
 
 func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +3378,7 @@ func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerResponse.ProtoReflect.Descriptor instead.
 func (*UpdateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{47}
+	return file_agent_proto_rawDescGZIP(), []int{52}
 }
 
 type WatchEventsRequest struct {
@@ -3031,7 +3390,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_agent_proto_msgTypes[48]
+	mi := &file_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3043,7 +3402,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[48]
+	mi := &file_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3056,7 +3415,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{48}
+	return file_agent_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *WatchEventsRequest) GetContainerId() string {
@@ -3076,7 +3435,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_agent_proto_msgTypes[49]
+	mi := &file_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3088,7 +3447,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[49]
+	mi := &file_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3101,7 +3460,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{49}
+	return file_agent_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Event) GetKind() Event_Kind {
@@ -3126,7 +3485,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_agent_proto_msgTypes[50]
+	mi := &file_agent_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3138,7 +3497,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[50]
+	mi := &file_agent_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3151,7 +3510,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{50}
+	return file_agent_proto_rawDescGZIP(), []int{55}
 }
 
 type ShutdownResponse struct {
@@ -3162,7 +3521,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_agent_proto_msgTypes[51]
+	mi := &file_agent_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3174,7 +3533,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[51]
+	mi := &file_agent_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3187,7 +3546,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{51}
+	return file_agent_proto_rawDescGZIP(), []int{56}
 }
 
 type LocalChunk struct {
@@ -3202,7 +3561,7 @@ type LocalChunk struct {
 
 func (x *LocalChunk) Reset() {
 	*x = LocalChunk{}
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3214,7 +3573,7 @@ func (x *LocalChunk) String() string {
 func (*LocalChunk) ProtoMessage() {}
 
 func (x *LocalChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3227,7 +3586,7 @@ func (x *LocalChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalChunk.ProtoReflect.Descriptor instead.
 func (*LocalChunk) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{52}
+	return file_agent_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *LocalChunk) GetPort() uint32 {
@@ -3354,7 +3713,7 @@ const file_agent_proto_rawDesc = "" +
 	"\amessage\x18\x03 \x01(\fR\amessage\"5\n" +
 	"\tDNSAnswer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\fR\amessage\"\xba\x05\n" +
+	"\amessage\x18\x02 \x01(\fR\amessage\"\x91\x06\n" +
 	"\x16CreateContainerRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\fR\x04spec\x12\x19\n" +
@@ -3364,7 +3723,10 @@ const file_agent_proto_rawDesc = "" +
 	"ttySizeSet\x12%\n" +
 	"\x0econsole_height\x18\x06 \x01(\rR\rconsoleHeight\x12#\n" +
 	"\rconsole_width\x18\a \x01(\rR\fconsoleWidth\x12]\n" +
-	"\rguest_sysctls\x18\b \x03(\v28.runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntryR\fguestSysctls\x12V\n" +
+	"\rguest_sysctls\x18\b \x03(\v28.runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntryR\fguestSysctls\x120\n" +
+	"\x05files\x18\t \x03(\v2\x1a.runvm.agent.v1.PassedFileR\x05files\x12#\n" +
+	"\rnotify_socket\x18\n" +
+	" \x01(\tR\fnotifySocket\x12V\n" +
 	"\n" +
 	"namespaces\x18\x14 \x03(\v26.runvm.agent.v1.CreateContainerRequest.NamespacesEntryR\n" +
 	"namespaces\x12A\n" +
@@ -3386,12 +3748,30 @@ const file_agent_proto_rawDesc = "" +
 	"\x03gid\x18\a \x01(\rR\x03gid\"2\n" +
 	"\fSharedMemory\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x04R\x04size\"+\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\"\x9d\x02\n" +
+	"\n" +
+	"PassedFile\x123\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1f.runvm.agent.v1.PassedFile.KindR\x04kind\x12\x16\n" +
+	"\x06device\x18\x02 \x01(\tR\x06device\x12\x1d\n" +
+	"\n" +
+	"open_flags\x18\x03 \x01(\rR\topenFlags\x12\x1a\n" +
+	"\bnonblock\x18\x04 \x01(\bR\bnonblock\"\x86\x01\n" +
+	"\x04Kind\x12\v\n" +
+	"\aUNKNOWN\x10\x00\x12\x0f\n" +
+	"\vPIPE_READER\x10\x01\x12\x0f\n" +
+	"\vPIPE_WRITER\x10\x02\x12\n" +
+	"\n" +
+	"\x06STREAM\x10\x03\x12\x11\n" +
+	"\rLISTENER_UNIX\x10\x04\x12\x11\n" +
+	"\rLISTENER_IPV4\x10\x05\x12\x11\n" +
+	"\rLISTENER_IPV6\x10\x06\x12\n" +
+	"\n" +
+	"\x06DEVICE\x10\a\"+\n" +
 	"\x17CreateContainerResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\":\n" +
 	"\x15StartContainerRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"\x18\n" +
-	"\x16StartContainerResponse\"\x95\x02\n" +
+	"\x16StartContainerResponse\"\xc7\x02\n" +
 	"\x12ExecProcessRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x17\n" +
 	"\aexec_id\x18\x02 \x01(\tR\x06execId\x12\x18\n" +
@@ -3401,7 +3781,8 @@ const file_agent_proto_rawDesc = "" +
 	"\x0econsole_height\x18\x05 \x01(\rR\rconsoleHeight\x12#\n" +
 	"\rconsole_width\x18\x06 \x01(\rR\fconsoleWidth\x12#\n" +
 	"\rignore_paused\x18\a \x01(\bR\fignorePaused\x12\x16\n" +
-	"\x06cgroup\x18\b \x01(\tR\x06cgroup\"'\n" +
+	"\x06cgroup\x18\b \x01(\tR\x06cgroup\x120\n" +
+	"\x05files\x18\t \x03(\v2\x1a.runvm.agent.v1.PassedFileR\x05files\"'\n" +
 	"\x13ExecProcessResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\"E\n" +
 	"\aProcess\x12!\n" +
@@ -3414,16 +3795,27 @@ const file_agent_proto_rawDesc = "" +
 	"\x15SignalProcessResponse\";\n" +
 	"\x16DeleteContainerRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"\x19\n" +
-	"\x17DeleteContainerResponse\"S\n" +
+	"\x17DeleteContainerResponse\"g\n" +
 	"\n" +
 	"StdinChunk\x121\n" +
 	"\aprocess\x18\x01 \x01(\v2\x17.runvm.agent.v1.ProcessR\aprocess\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"*\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x12\n" +
+	"\x04file\x18\x03 \x01(\rR\x04file\"W\n" +
+	"\x0eConnectRequest\x121\n" +
+	"\aprocess\x18\x01 \x01(\v2\x17.runvm.agent.v1.ProcessR\aprocess\x12\x12\n" +
+	"\x04file\x18\x02 \x01(\rR\x04file\"%\n" +
+	"\x0fConnectResponse\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\rR\x04file\"=\n" +
+	"\x18ReadNotificationsRequest\x12!\n" +
+	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"\"\n" +
+	"\fNotification\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"*\n" +
 	"\x12WriteStdinResponse\x12\x14\n" +
-	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"\xaa\x01\n" +
+	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"\xbe\x01\n" +
 	"\x11ReadOutputRequest\x121\n" +
 	"\aprocess\x18\x01 \x01(\v2\x17.runvm.agent.v1.ProcessR\aprocess\x12@\n" +
-	"\x06stream\x18\x02 \x01(\x0e2(.runvm.agent.v1.ReadOutputRequest.StreamR\x06stream\" \n" +
+	"\x06stream\x18\x02 \x01(\x0e2(.runvm.agent.v1.ReadOutputRequest.StreamR\x06stream\x12\x12\n" +
+	"\x04file\x18\x03 \x01(\rR\x04file\" \n" +
 	"\x06Stream\x12\n" +
 	"\n" +
 	"\x06STDOUT\x10\x00\x12\n" +
@@ -3501,7 +3893,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x04port\x18\x01 \x01(\rR\x04port\x12\x12\n" +
 	"\x04ipv6\x18\x02 \x01(\bR\x04ipv6\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x10\n" +
-	"\x03end\x18\x04 \x01(\bR\x03end2\xa0\x0f\n" +
+	"\x03end\x18\x04 \x01(\bR\x03end2\xcb\x10\n" +
 	"\x05Agent\x12B\n" +
 	"\bGetHello\x12\x1f.runvm.agent.v1.GetHelloRequest\x1a\x15.runvm.agent.v1.Hello\x12e\n" +
 	"\x10ConfigureSandbox\x12'.runvm.agent.v1.ConfigureSandboxRequest\x1a(.runvm.agent.v1.ConfigureSandboxResponse\x12e\n" +
@@ -3516,7 +3908,9 @@ const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"WriteStdin\x12\x1a.runvm.agent.v1.StdinChunk\x1a\".runvm.agent.v1.WriteStdinResponse(\x01\x12N\n" +
 	"\n" +
-	"ReadOutput\x12!.runvm.agent.v1.ReadOutputRequest\x1a\x1b.runvm.agent.v1.OutputChunk0\x01\x12M\n" +
+	"ReadOutput\x12!.runvm.agent.v1.ReadOutputRequest\x1a\x1b.runvm.agent.v1.OutputChunk0\x01\x12J\n" +
+	"\aConnect\x12\x1e.runvm.agent.v1.ConnectRequest\x1a\x1f.runvm.agent.v1.ConnectResponse\x12]\n" +
+	"\x11ReadNotifications\x12(.runvm.agent.v1.ReadNotificationsRequest\x1a\x1c.runvm.agent.v1.Notification0\x01\x12M\n" +
 	"\vWaitProcess\x12\".runvm.agent.v1.WaitProcessRequest\x1a\x1a.runvm.agent.v1.ExitStatus\x12_\n" +
 	"\x0eResizeTerminal\x12%.runvm.agent.v1.ResizeTerminalRequest\x1a&.runvm.agent.v1.ResizeTerminalResponse\x12\\\n" +
 	"\rListProcesses\x12$.runvm.agent.v1.ListProcessesRequest\x1a%.runvm.agent.v1.ListProcessesResponse\x12B\n" +
@@ -3540,138 +3934,152 @@ func file_agent_proto_rawDescGZIP() []byte {
 	return file_agent_proto_rawDescData
 }
 
-var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_agent_proto_goTypes = []any{
-	(ReadOutputRequest_Stream)(0),    // 0: runvm.agent.v1.ReadOutputRequest.Stream
-	(Event_Kind)(0),                  // 1: runvm.agent.v1.Event.Kind
-	(*GetHelloRequest)(nil),          // 2: runvm.agent.v1.GetHelloRequest
-	(*Hello)(nil),                    // 3: runvm.agent.v1.Hello
-	(*ConfigureSandboxRequest)(nil),  // 4: runvm.agent.v1.ConfigureSandboxRequest
-	(*Share)(nil),                    // 5: runvm.agent.v1.Share
-	(*ConfigureSandboxResponse)(nil), // 6: runvm.agent.v1.ConfigureSandboxResponse
-	(*ConfigureNetworkRequest)(nil),  // 7: runvm.agent.v1.ConfigureNetworkRequest
-	(*Interface)(nil),                // 8: runvm.agent.v1.Interface
-	(*Route)(nil),                    // 9: runvm.agent.v1.Route
-	(*NextHop)(nil),                  // 10: runvm.agent.v1.NextHop
-	(*Neighbour)(nil),                // 11: runvm.agent.v1.Neighbour
-	(*Rule)(nil),                     // 12: runvm.agent.v1.Rule
-	(*ConfigureNetworkResponse)(nil), // 13: runvm.agent.v1.ConfigureNetworkResponse
-	(*RemoveInterfaceRequest)(nil),   // 14: runvm.agent.v1.RemoveInterfaceRequest
-	(*RemoveInterfaceResponse)(nil),  // 15: runvm.agent.v1.RemoveInterfaceResponse
-	(*DNSQuery)(nil),                 // 16: runvm.agent.v1.DNSQuery
-	(*DNSAnswer)(nil),                // 17: runvm.agent.v1.DNSAnswer
-	(*CreateContainerRequest)(nil),   // 18: runvm.agent.v1.CreateContainerRequest
-	(*BlockDevice)(nil),              // 19: runvm.agent.v1.BlockDevice
-	(*SharedMemory)(nil),             // 20: runvm.agent.v1.SharedMemory
-	(*CreateContainerResponse)(nil),  // 21: runvm.agent.v1.CreateContainerResponse
-	(*StartContainerRequest)(nil),    // 22: runvm.agent.v1.StartContainerRequest
-	(*StartContainerResponse)(nil),   // 23: runvm.agent.v1.StartContainerResponse
-	(*ExecProcessRequest)(nil),       // 24: runvm.agent.v1.ExecProcessRequest
-	(*ExecProcessResponse)(nil),      // 25: runvm.agent.v1.ExecProcessResponse
-	(*Process)(nil),                  // 26: runvm.agent.v1.Process
-	(*SignalProcessRequest)(nil),     // 27: runvm.agent.v1.SignalProcessRequest
-	(*SignalProcessResponse)(nil),    // 28: runvm.agent.v1.SignalProcessResponse
-	(*DeleteContainerRequest)(nil),   // 29: runvm.agent.v1.DeleteContainerRequest
-	(*DeleteContainerResponse)(nil),  // 30: runvm.agent.v1.DeleteContainerResponse
-	(*StdinChunk)(nil),               // 31: runvm.agent.v1.StdinChunk
-	(*WriteStdinResponse)(nil),       // 32: runvm.agent.v1.WriteStdinResponse
-	(*ReadOutputRequest)(nil),        // 33: runvm.agent.v1.ReadOutputRequest
-	(*OutputChunk)(nil),              // 34: runvm.agent.v1.OutputChunk
-	(*WaitProcessRequest)(nil),       // 35: runvm.agent.v1.WaitProcessRequest
-	(*ExitStatus)(nil),               // 36: runvm.agent.v1.ExitStatus
-	(*ResizeTerminalRequest)(nil),    // 37: runvm.agent.v1.ResizeTerminalRequest
-	(*ResizeTerminalResponse)(nil),   // 38: runvm.agent.v1.ResizeTerminalResponse
-	(*ListProcessesRequest)(nil),     // 39: runvm.agent.v1.ListProcessesRequest
-	(*ListProcessesResponse)(nil),    // 40: runvm.agent.v1.ListProcessesResponse
-	(*GuestProcess)(nil),             // 41: runvm.agent.v1.GuestProcess
-	(*GetStatsRequest)(nil),          // 42: runvm.agent.v1.GetStatsRequest
-	(*Stats)(nil),                    // 43: runvm.agent.v1.Stats
-	(*PauseContainerRequest)(nil),    // 44: runvm.agent.v1.PauseContainerRequest
-	(*PauseContainerResponse)(nil),   // 45: runvm.agent.v1.PauseContainerResponse
-	(*ResumeContainerRequest)(nil),   // 46: runvm.agent.v1.ResumeContainerRequest
-	(*ResumeContainerResponse)(nil),  // 47: runvm.agent.v1.ResumeContainerResponse
-	(*UpdateContainerRequest)(nil),   // 48: runvm.agent.v1.UpdateContainerRequest
-	(*UpdateContainerResponse)(nil),  // 49: runvm.agent.v1.UpdateContainerResponse
-	(*WatchEventsRequest)(nil),       // 50: runvm.agent.v1.WatchEventsRequest
-	(*Event)(nil),                    // 51: runvm.agent.v1.Event
-	(*ShutdownRequest)(nil),          // 52: runvm.agent.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),         // 53: runvm.agent.v1.ShutdownResponse
-	(*LocalChunk)(nil),               // 54: runvm.agent.v1.LocalChunk
-	nil,                              // 55: runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
-	nil,                              // 56: runvm.agent.v1.CreateContainerRequest.NamespacesEntry
+	(PassedFile_Kind)(0),             // 0: runvm.agent.v1.PassedFile.Kind
+	(ReadOutputRequest_Stream)(0),    // 1: runvm.agent.v1.ReadOutputRequest.Stream
+	(Event_Kind)(0),                  // 2: runvm.agent.v1.Event.Kind
+	(*GetHelloRequest)(nil),          // 3: runvm.agent.v1.GetHelloRequest
+	(*Hello)(nil),                    // 4: runvm.agent.v1.Hello
+	(*ConfigureSandboxRequest)(nil),  // 5: runvm.agent.v1.ConfigureSandboxRequest
+	(*Share)(nil),                    // 6: runvm.agent.v1.Share
+	(*ConfigureSandboxResponse)(nil), // 7: runvm.agent.v1.ConfigureSandboxResponse
+	(*ConfigureNetworkRequest)(nil),  // 8: runvm.agent.v1.ConfigureNetworkRequest
+	(*Interface)(nil),                // 9: runvm.agent.v1.Interface
+	(*Route)(nil),                    // 10: runvm.agent.v1.Route
+	(*NextHop)(nil),                  // 11: runvm.agent.v1.NextHop
+	(*Neighbour)(nil),                // 12: runvm.agent.v1.Neighbour
+	(*Rule)(nil),                     // 13: runvm.agent.v1.Rule
+	(*ConfigureNetworkResponse)(nil), // 14: runvm.agent.v1.ConfigureNetworkResponse
+	(*RemoveInterfaceRequest)(nil),   // 15: runvm.agent.v1.RemoveInterfaceRequest
+	(*RemoveInterfaceResponse)(nil),  // 16: runvm.agent.v1.RemoveInterfaceResponse
+	(*DNSQuery)(nil),                 // 17: runvm.agent.v1.DNSQuery
+	(*DNSAnswer)(nil),                // 18: runvm.agent.v1.DNSAnswer
+	(*CreateContainerRequest)(nil),   // 19: runvm.agent.v1.CreateContainerRequest
+	(*BlockDevice)(nil),              // 20: runvm.agent.v1.BlockDevice
+	(*SharedMemory)(nil),             // 21: runvm.agent.v1.SharedMemory
+	(*PassedFile)(nil),               // 22: runvm.agent.v1.PassedFile
+	(*CreateContainerResponse)(nil),  // 23: runvm.agent.v1.CreateContainerResponse
+	(*StartContainerRequest)(nil),    // 24: runvm.agent.v1.StartContainerRequest
+	(*StartContainerResponse)(nil),   // 25: runvm.agent.v1.StartContainerResponse
+	(*ExecProcessRequest)(nil),       // 26: runvm.agent.v1.ExecProcessRequest
+	(*ExecProcessResponse)(nil),      // 27: runvm.agent.v1.ExecProcessResponse
+	(*Process)(nil),                  // 28: runvm.agent.v1.Process
+	(*SignalProcessRequest)(nil),     // 29: runvm.agent.v1.SignalProcessRequest
+	(*SignalProcessResponse)(nil),    // 30: runvm.agent.v1.SignalProcessResponse
+	(*DeleteContainerRequest)(nil),   // 31: runvm.agent.v1.DeleteContainerRequest
+	(*DeleteContainerResponse)(nil),  // 32: runvm.agent.v1.DeleteContainerResponse
+	(*StdinChunk)(nil),               // 33: runvm.agent.v1.StdinChunk
+	(*ConnectRequest)(nil),           // 34: runvm.agent.v1.ConnectRequest
+	(*ConnectResponse)(nil),          // 35: runvm.agent.v1.ConnectResponse
+	(*ReadNotificationsRequest)(nil), // 36: runvm.agent.v1.ReadNotificationsRequest
+	(*Notification)(nil),             // 37: runvm.agent.v1.Notification
+	(*WriteStdinResponse)(nil),       // 38: runvm.agent.v1.WriteStdinResponse
+	(*ReadOutputRequest)(nil),        // 39: runvm.agent.v1.ReadOutputRequest
+	(*OutputChunk)(nil),              // 40: runvm.agent.v1.OutputChunk
+	(*WaitProcessRequest)(nil),       // 41: runvm.agent.v1.WaitProcessRequest
+	(*ExitStatus)(nil),               // 42: runvm.agent.v1.ExitStatus
+	(*ResizeTerminalRequest)(nil),    // 43: runvm.agent.v1.ResizeTerminalRequest
+	(*ResizeTerminalResponse)(nil),   // 44: runvm.agent.v1.ResizeTerminalResponse
+	(*ListProcessesRequest)(nil),     // 45: runvm.agent.v1.ListProcessesRequest
+	(*ListProcessesResponse)(nil),    // 46: runvm.agent.v1.ListProcessesResponse
+	(*GuestProcess)(nil),             // 47: runvm.agent.v1.GuestProcess
+	(*GetStatsRequest)(nil),          // 48: runvm.agent.v1.GetStatsRequest
+	(*Stats)(nil),                    // 49: runvm.agent.v1.Stats
+	(*PauseContainerRequest)(nil),    // 50: runvm.agent.v1.PauseContainerRequest
+	(*PauseContainerResponse)(nil),   // 51: runvm.agent.v1.PauseContainerResponse
+	(*ResumeContainerRequest)(nil),   // 52: runvm.agent.v1.ResumeContainerRequest
+	(*ResumeContainerResponse)(nil),  // 53: runvm.agent.v1.ResumeContainerResponse
+	(*UpdateContainerRequest)(nil),   // 54: runvm.agent.v1.UpdateContainerRequest
+	(*UpdateContainerResponse)(nil),  // 55: runvm.agent.v1.UpdateContainerResponse
+	(*WatchEventsRequest)(nil),       // 56: runvm.agent.v1.WatchEventsRequest
+	(*Event)(nil),                    // 57: runvm.agent.v1.Event
+	(*ShutdownRequest)(nil),          // 58: runvm.agent.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),         // 59: runvm.agent.v1.ShutdownResponse
+	(*LocalChunk)(nil),               // 60: runvm.agent.v1.LocalChunk
+	nil,                              // 61: runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
+	nil,                              // 62: runvm.agent.v1.CreateContainerRequest.NamespacesEntry
 }
 var file_agent_proto_depIdxs = []int32{
-	5,  // 0: runvm.agent.v1.ConfigureSandboxRequest.share:type_name -> runvm.agent.v1.Share
-	8,  // 1: runvm.agent.v1.ConfigureNetworkRequest.interfaces:type_name -> runvm.agent.v1.Interface
-	9,  // 2: runvm.agent.v1.ConfigureNetworkRequest.routes:type_name -> runvm.agent.v1.Route
-	11, // 3: runvm.agent.v1.ConfigureNetworkRequest.neighbours:type_name -> runvm.agent.v1.Neighbour
-	12, // 4: runvm.agent.v1.ConfigureNetworkRequest.rules:type_name -> runvm.agent.v1.Rule
-	9,  // 5: runvm.agent.v1.ConfigureNetworkRequest.remove_routes:type_name -> runvm.agent.v1.Route
-	11, // 6: runvm.agent.v1.ConfigureNetworkRequest.remove_neighbours:type_name -> runvm.agent.v1.Neighbour
-	12, // 7: runvm.agent.v1.ConfigureNetworkRequest.remove_rules:type_name -> runvm.agent.v1.Rule
-	10, // 8: runvm.agent.v1.Route.multipath:type_name -> runvm.agent.v1.NextHop
-	55, // 9: runvm.agent.v1.CreateContainerRequest.guest_sysctls:type_name -> runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
-	56, // 10: runvm.agent.v1.CreateContainerRequest.namespaces:type_name -> runvm.agent.v1.CreateContainerRequest.NamespacesEntry
-	20, // 11: runvm.agent.v1.CreateContainerRequest.shared_memory:type_name -> runvm.agent.v1.SharedMemory
-	19, // 12: runvm.agent.v1.CreateContainerRequest.block_devices:type_name -> runvm.agent.v1.BlockDevice
-	26, // 13: runvm.agent.v1.SignalProcessRequest.process:type_name -> runvm.agent.v1.Process
-	26, // 14: runvm.agent.v1.StdinChunk.process:type_name -> runvm.agent.v1.Process
-	26, // 15: runvm.agent.v1.ReadOutputRequest.process:type_name -> runvm.agent.v1.Process
-	0,  // 16: runvm.agent.v1.ReadOutputRequest.stream:type_name -> runvm.agent.v1.ReadOutputRequest.Stream
-	26, // 17: runvm.agent.v1.WaitProcessRequest.process:type_name -> runvm.agent.v1.Process
-	26, // 18: runvm.agent.v1.ResizeTerminalRequest.process:type_name -> runvm.agent.v1.Process
-	41, // 19: runvm.agent.v1.ListProcessesResponse.processes:type_name -> runvm.agent.v1.GuestProcess
-	1,  // 20: runvm.agent.v1.Event.kind:type_name -> runvm.agent.v1.Event.Kind
-	2,  // 21: runvm.agent.v1.Agent.GetHello:input_type -> runvm.agent.v1.GetHelloRequest
-	4,  // 22: runvm.agent.v1.Agent.ConfigureSandbox:input_type -> runvm.agent.v1.ConfigureSandboxRequest
-	7,  // 23: runvm.agent.v1.Agent.ConfigureNetwork:input_type -> runvm.agent.v1.ConfigureNetworkRequest
-	14, // 24: runvm.agent.v1.Agent.RemoveInterface:input_type -> runvm.agent.v1.RemoveInterfaceRequest
-	17, // 25: runvm.agent.v1.Agent.RelayDNS:input_type -> runvm.agent.v1.DNSAnswer
-	18, // 26: runvm.agent.v1.Agent.CreateContainer:input_type -> runvm.agent.v1.CreateContainerRequest
-	22, // 27: runvm.agent.v1.Agent.StartContainer:input_type -> runvm.agent.v1.StartContainerRequest
-	24, // 28: runvm.agent.v1.Agent.ExecProcess:input_type -> runvm.agent.v1.ExecProcessRequest
-	27, // 29: runvm.agent.v1.Agent.SignalProcess:input_type -> runvm.agent.v1.SignalProcessRequest
-	29, // 30: runvm.agent.v1.Agent.DeleteContainer:input_type -> runvm.agent.v1.DeleteContainerRequest
-	31, // 31: runvm.agent.v1.Agent.WriteStdin:input_type -> runvm.agent.v1.StdinChunk
-	33, // 32: runvm.agent.v1.Agent.ReadOutput:input_type -> runvm.agent.v1.ReadOutputRequest
-	35, // 33: runvm.agent.v1.Agent.WaitProcess:input_type -> runvm.agent.v1.WaitProcessRequest
-	37, // 34: runvm.agent.v1.Agent.ResizeTerminal:input_type -> runvm.agent.v1.ResizeTerminalRequest
-	39, // 35: runvm.agent.v1.Agent.ListProcesses:input_type -> runvm.agent.v1.ListProcessesRequest
-	42, // 36: runvm.agent.v1.Agent.GetStats:input_type -> runvm.agent.v1.GetStatsRequest
-	44, // 37: runvm.agent.v1.Agent.PauseContainer:input_type -> runvm.agent.v1.PauseContainerRequest
-	46, // 38: runvm.agent.v1.Agent.ResumeContainer:input_type -> runvm.agent.v1.ResumeContainerRequest
-	48, // 39: runvm.agent.v1.Agent.UpdateContainer:input_type -> runvm.agent.v1.UpdateContainerRequest
-	50, // 40: runvm.agent.v1.Agent.WatchEvents:input_type -> runvm.agent.v1.WatchEventsRequest
-	54, // 41: runvm.agent.v1.Agent.DialLocal:input_type -> runvm.agent.v1.LocalChunk
-	52, // 42: runvm.agent.v1.Agent.Shutdown:input_type -> runvm.agent.v1.ShutdownRequest
-	3,  // 43: runvm.agent.v1.Agent.GetHello:output_type -> runvm.agent.v1.Hello
-	6,  // 44: runvm.agent.v1.Agent.ConfigureSandbox:output_type -> runvm.agent.v1.ConfigureSandboxResponse
-	13, // 45: runvm.agent.v1.Agent.ConfigureNetwork:output_type -> runvm.agent.v1.ConfigureNetworkResponse
-	15, // 46: runvm.agent.v1.Agent.RemoveInterface:output_type -> runvm.agent.v1.RemoveInterfaceResponse
-	16, // 47: runvm.agent.v1.Agent.RelayDNS:output_type -> runvm.agent.v1.DNSQuery
-	21, // 48: runvm.agent.v1.Agent.CreateContainer:output_type -> runvm.agent.v1.CreateContainerResponse
-	23, // 49: runvm.agent.v1.Agent.StartContainer:output_type -> runvm.agent.v1.StartContainerResponse
-	25, // 50: runvm.agent.v1.Agent.ExecProcess:output_type -> runvm.agent.v1.ExecProcessResponse
-	28, // 51: runvm.agent.v1.Agent.SignalProcess:output_type -> runvm.agent.v1.SignalProcessResponse
-	30, // 52: runvm.agent.v1.Agent.DeleteContainer:output_type -> runvm.agent.v1.DeleteContainerResponse
-	32, // 53: runvm.agent.v1.Agent.WriteStdin:output_type -> runvm.agent.v1.WriteStdinResponse
-	34, // 54: runvm.agent.v1.Agent.ReadOutput:output_type -> runvm.agent.v1.OutputChunk
-	36, // 55: runvm.agent.v1.Agent.WaitProcess:output_type -> runvm.agent.v1.ExitStatus
-	38, // 56: runvm.agent.v1.Agent.ResizeTerminal:output_type -> runvm.agent.v1.ResizeTerminalResponse
-	40, // 57: runvm.agent.v1.Agent.ListProcesses:output_type -> runvm.agent.v1.ListProcessesResponse
-	43, // 58: runvm.agent.v1.Agent.GetStats:output_type -> runvm.agent.v1.Stats
-	45, // 59: runvm.agent.v1.Agent.PauseContainer:output_type -> runvm.agent.v1.PauseContainerResponse
-	47, // 60: runvm.agent.v1.Agent.ResumeContainer:output_type -> runvm.agent.v1.ResumeContainerResponse
-	49, // 61: runvm.agent.v1.Agent.UpdateContainer:output_type -> runvm.agent.v1.UpdateContainerResponse
-	51, // 62: runvm.agent.v1.Agent.WatchEvents:output_type -> runvm.agent.v1.Event
-	54, // 63: runvm.agent.v1.Agent.DialLocal:output_type -> runvm.agent.v1.LocalChunk
-	53, // 64: runvm.agent.v1.Agent.Shutdown:output_type -> runvm.agent.v1.ShutdownResponse
-	43, // [43:65] is the sub-list for method output_type
-	21, // [21:43] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	6,  // 0: runvm.agent.v1.ConfigureSandboxRequest.share:type_name -> runvm.agent.v1.Share
+	9,  // 1: runvm.agent.v1.ConfigureNetworkRequest.interfaces:type_name -> runvm.agent.v1.Interface
+	10, // 2: runvm.agent.v1.ConfigureNetworkRequest.routes:type_name -> runvm.agent.v1.Route
+	12, // 3: runvm.agent.v1.ConfigureNetworkRequest.neighbours:type_name -> runvm.agent.v1.Neighbour
+	13, // 4: runvm.agent.v1.ConfigureNetworkRequest.rules:type_name -> runvm.agent.v1.Rule
+	10, // 5: runvm.agent.v1.ConfigureNetworkRequest.remove_routes:type_name -> runvm.agent.v1.Route
+	12, // 6: runvm.agent.v1.ConfigureNetworkRequest.remove_neighbours:type_name -> runvm.agent.v1.Neighbour
+	13, // 7: runvm.agent.v1.ConfigureNetworkRequest.remove_rules:type_name -> runvm.agent.v1.Rule
+	11, // 8: runvm.agent.v1.Route.multipath:type_name -> runvm.agent.v1.NextHop
+	61, // 9: runvm.agent.v1.CreateContainerRequest.guest_sysctls:type_name -> runvm.agent.v1.CreateContainerRequest.GuestSysctlsEntry
+	22, // 10: runvm.agent.v1.CreateContainerRequest.files:type_name -> runvm.agent.v1.PassedFile
+	62, // 11: runvm.agent.v1.CreateContainerRequest.namespaces:type_name -> runvm.agent.v1.CreateContainerRequest.NamespacesEntry
+	21, // 12: runvm.agent.v1.CreateContainerRequest.shared_memory:type_name -> runvm.agent.v1.SharedMemory
+	20, // 13: runvm.agent.v1.CreateContainerRequest.block_devices:type_name -> runvm.agent.v1.BlockDevice
+	0,  // 14: runvm.agent.v1.PassedFile.kind:type_name -> runvm.agent.v1.PassedFile.Kind
+	22, // 15: runvm.agent.v1.ExecProcessRequest.files:type_name -> runvm.agent.v1.PassedFile
+	28, // 16: runvm.agent.v1.SignalProcessRequest.process:type_name -> runvm.agent.v1.Process
+	28, // 17: runvm.agent.v1.StdinChunk.process:type_name -> runvm.agent.v1.Process
+	28, // 18: runvm.agent.v1.ConnectRequest.process:type_name -> runvm.agent.v1.Process
+	28, // 19: runvm.agent.v1.ReadOutputRequest.process:type_name -> runvm.agent.v1.Process
+	1,  // 20: runvm.agent.v1.ReadOutputRequest.stream:type_name -> runvm.agent.v1.ReadOutputRequest.Stream
+	28, // 21: runvm.agent.v1.WaitProcessRequest.process:type_name -> runvm.agent.v1.Process
+	28, // 22: runvm.agent.v1.ResizeTerminalRequest.process:type_name -> runvm.agent.v1.Process
+	47, // 23: runvm.agent.v1.ListProcessesResponse.processes:type_name -> runvm.agent.v1.GuestProcess
+	2,  // 24: runvm.agent.v1.Event.kind:type_name -> runvm.agent.v1.Event.Kind
+	3,  // 25: runvm.agent.v1.Agent.GetHello:input_type -> runvm.agent.v1.GetHelloRequest
+	5,  // 26: runvm.agent.v1.Agent.ConfigureSandbox:input_type -> runvm.agent.v1.ConfigureSandboxRequest
+	8,  // 27: runvm.agent.v1.Agent.ConfigureNetwork:input_type -> runvm.agent.v1.ConfigureNetworkRequest
+	15, // 28: runvm.agent.v1.Agent.RemoveInterface:input_type -> runvm.agent.v1.RemoveInterfaceRequest
+	18, // 29: runvm.agent.v1.Agent.RelayDNS:input_type -> runvm.agent.v1.DNSAnswer
+	19, // 30: runvm.agent.v1.Agent.CreateContainer:input_type -> runvm.agent.v1.CreateContainerRequest
+	24, // 31: runvm.agent.v1.Agent.StartContainer:input_type -> runvm.agent.v1.StartContainerRequest
+	26, // 32: runvm.agent.v1.Agent.ExecProcess:input_type -> runvm.agent.v1.ExecProcessRequest
+	29, // 33: runvm.agent.v1.Agent.SignalProcess:input_type -> runvm.agent.v1.SignalProcessRequest
+	31, // 34: runvm.agent.v1.Agent.DeleteContainer:input_type -> runvm.agent.v1.DeleteContainerRequest
+	33, // 35: runvm.agent.v1.Agent.WriteStdin:input_type -> runvm.agent.v1.StdinChunk
+	39, // 36: runvm.agent.v1.Agent.ReadOutput:input_type -> runvm.agent.v1.ReadOutputRequest
+	34, // 37: runvm.agent.v1.Agent.Connect:input_type -> runvm.agent.v1.ConnectRequest
+	36, // 38: runvm.agent.v1.Agent.ReadNotifications:input_type -> runvm.agent.v1.ReadNotificationsRequest
+	41, // 39: runvm.agent.v1.Agent.WaitProcess:input_type -> runvm.agent.v1.WaitProcessRequest
+	43, // 40: runvm.agent.v1.Agent.ResizeTerminal:input_type -> runvm.agent.v1.ResizeTerminalRequest
+	45, // 41: runvm.agent.v1.Agent.ListProcesses:input_type -> runvm.agent.v1.ListProcessesRequest
+	48, // 42: runvm.agent.v1.Agent.GetStats:input_type -> runvm.agent.v1.GetStatsRequest
+	50, // 43: runvm.agent.v1.Agent.PauseContainer:input_type -> runvm.agent.v1.PauseContainerRequest
+	52, // 44: runvm.agent.v1.Agent.ResumeContainer:input_type -> runvm.agent.v1.ResumeContainerRequest
+	54, // 45: runvm.agent.v1.Agent.UpdateContainer:input_type -> runvm.agent.v1.UpdateContainerRequest
+	56, // 46: runvm.agent.v1.Agent.WatchEvents:input_type -> runvm.agent.v1.WatchEventsRequest
+	60, // 47: runvm.agent.v1.Agent.DialLocal:input_type -> runvm.agent.v1.LocalChunk
+	58, // 48: runvm.agent.v1.Agent.Shutdown:input_type -> runvm.agent.v1.ShutdownRequest
+	4,  // 49: runvm.agent.v1.Agent.GetHello:output_type -> runvm.agent.v1.Hello
+	7,  // 50: runvm.agent.v1.Agent.ConfigureSandbox:output_type -> runvm.agent.v1.ConfigureSandboxResponse
+	14, // 51: runvm.agent.v1.Agent.ConfigureNetwork:output_type -> runvm.agent.v1.ConfigureNetworkResponse
+	16, // 52: runvm.agent.v1.Agent.RemoveInterface:output_type -> runvm.agent.v1.RemoveInterfaceResponse
+	17, // 53: runvm.agent.v1.Agent.RelayDNS:output_type -> runvm.agent.v1.DNSQuery
+	23, // 54: runvm.agent.v1.Agent.CreateContainer:output_type -> runvm.agent.v1.CreateContainerResponse
+	25, // 55: runvm.agent.v1.Agent.StartContainer:output_type -> runvm.agent.v1.StartContainerResponse
+	27, // 56: runvm.agent.v1.Agent.ExecProcess:output_type -> runvm.agent.v1.ExecProcessResponse
+	30, // 57: runvm.agent.v1.Agent.SignalProcess:output_type -> runvm.agent.v1.SignalProcessResponse
+	32, // 58: runvm.agent.v1.Agent.DeleteContainer:output_type -> runvm.agent.v1.DeleteContainerResponse
+	38, // 59: runvm.agent.v1.Agent.WriteStdin:output_type -> runvm.agent.v1.WriteStdinResponse
+	40, // 60: runvm.agent.v1.Agent.ReadOutput:output_type -> runvm.agent.v1.OutputChunk
+	35, // 61: runvm.agent.v1.Agent.Connect:output_type -> runvm.agent.v1.ConnectResponse
+	37, // 62: runvm.agent.v1.Agent.ReadNotifications:output_type -> runvm.agent.v1.Notification
+	42, // 63: runvm.agent.v1.Agent.WaitProcess:output_type -> runvm.agent.v1.ExitStatus
+	44, // 64: runvm.agent.v1.Agent.ResizeTerminal:output_type -> runvm.agent.v1.ResizeTerminalResponse
+	46, // 65: runvm.agent.v1.Agent.ListProcesses:output_type -> runvm.agent.v1.ListProcessesResponse
+	49, // 66: runvm.agent.v1.Agent.GetStats:output_type -> runvm.agent.v1.Stats
+	51, // 67: runvm.agent.v1.Agent.PauseContainer:output_type -> runvm.agent.v1.PauseContainerResponse
+	53, // 68: runvm.agent.v1.Agent.ResumeContainer:output_type -> runvm.agent.v1.ResumeContainerResponse
+	55, // 69: runvm.agent.v1.Agent.UpdateContainer:output_type -> runvm.agent.v1.UpdateContainerResponse
+	57, // 70: runvm.agent.v1.Agent.WatchEvents:output_type -> runvm.agent.v1.Event
+	60, // 71: runvm.agent.v1.Agent.DialLocal:output_type -> runvm.agent.v1.LocalChunk
+	59, // 72: runvm.agent.v1.Agent.Shutdown:output_type -> runvm.agent.v1.ShutdownResponse
+	49, // [49:73] is the sub-list for method output_type
+	25, // [25:49] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -3684,8 +4092,8 @@ func file_agent_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   55,
+			NumEnums:      3,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -28,28 +28,30 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Agent_GetHello_FullMethodName         = "/runvm.agent.v1.Agent/GetHello"
-	Agent_ConfigureSandbox_FullMethodName = "/runvm.agent.v1.Agent/ConfigureSandbox"
-	Agent_ConfigureNetwork_FullMethodName = "/runvm.agent.v1.Agent/ConfigureNetwork"
-	Agent_RemoveInterface_FullMethodName  = "/runvm.agent.v1.Agent/RemoveInterface"
-	Agent_RelayDNS_FullMethodName         = "/runvm.agent.v1.Agent/RelayDNS"
-	Agent_CreateContainer_FullMethodName  = "/runvm.agent.v1.Agent/CreateContainer"
-	Agent_StartContainer_FullMethodName   = "/runvm.agent.v1.Agent/StartContainer"
-	Agent_ExecProcess_FullMethodName      = "/runvm.agent.v1.Agent/ExecProcess"
-	Agent_SignalProcess_FullMethodName    = "/runvm.agent.v1.Agent/SignalProcess"
-	Agent_DeleteContainer_FullMethodName  = "/runvm.agent.v1.Agent/DeleteContainer"
-	Agent_WriteStdin_FullMethodName       = "/runvm.agent.v1.Agent/WriteStdin"
-	Agent_ReadOutput_FullMethodName       = "/runvm.agent.v1.Agent/ReadOutput"
-	Agent_WaitProcess_FullMethodName      = "/runvm.agent.v1.Agent/WaitProcess"
-	Agent_ResizeTerminal_FullMethodName   = "/runvm.agent.v1.Agent/ResizeTerminal"
-	Agent_ListProcesses_FullMethodName    = "/runvm.agent.v1.Agent/ListProcesses"
-	Agent_GetStats_FullMethodName         = "/runvm.agent.v1.Agent/GetStats"
-	Agent_PauseContainer_FullMethodName   = "/runvm.agent.v1.Agent/PauseContainer"
-	Agent_ResumeContainer_FullMethodName  = "/runvm.agent.v1.Agent/ResumeContainer"
-	Agent_UpdateContainer_FullMethodName  = "/runvm.agent.v1.Agent/UpdateContainer"
-	Agent_WatchEvents_FullMethodName      = "/runvm.agent.v1.Agent/WatchEvents"
-	Agent_DialLocal_FullMethodName        = "/runvm.agent.v1.Agent/DialLocal"
-	Agent_Shutdown_FullMethodName         = "/runvm.agent.v1.Agent/Shutdown"
+	Agent_GetHello_FullMethodName          = "/runvm.agent.v1.Agent/GetHello"
+	Agent_ConfigureSandbox_FullMethodName  = "/runvm.agent.v1.Agent/ConfigureSandbox"
+	Agent_ConfigureNetwork_FullMethodName  = "/runvm.agent.v1.Agent/ConfigureNetwork"
+	Agent_RemoveInterface_FullMethodName   = "/runvm.agent.v1.Agent/RemoveInterface"
+	Agent_RelayDNS_FullMethodName          = "/runvm.agent.v1.Agent/RelayDNS"
+	Agent_CreateContainer_FullMethodName   = "/runvm.agent.v1.Agent/CreateContainer"
+	Agent_StartContainer_FullMethodName    = "/runvm.agent.v1.Agent/StartContainer"
+	Agent_ExecProcess_FullMethodName       = "/runvm.agent.v1.Agent/ExecProcess"
+	Agent_SignalProcess_FullMethodName     = "/runvm.agent.v1.Agent/SignalProcess"
+	Agent_DeleteContainer_FullMethodName   = "/runvm.agent.v1.Agent/DeleteContainer"
+	Agent_WriteStdin_FullMethodName        = "/runvm.agent.v1.Agent/WriteStdin"
+	Agent_ReadOutput_FullMethodName        = "/runvm.agent.v1.Agent/ReadOutput"
+	Agent_Connect_FullMethodName           = "/runvm.agent.v1.Agent/Connect"
+	Agent_ReadNotifications_FullMethodName = "/runvm.agent.v1.Agent/ReadNotifications"
+	Agent_WaitProcess_FullMethodName       = "/runvm.agent.v1.Agent/WaitProcess"
+	Agent_ResizeTerminal_FullMethodName    = "/runvm.agent.v1.Agent/ResizeTerminal"
+	Agent_ListProcesses_FullMethodName     = "/runvm.agent.v1.Agent/ListProcesses"
+	Agent_GetStats_FullMethodName          = "/runvm.agent.v1.Agent/GetStats"
+	Agent_PauseContainer_FullMethodName    = "/runvm.agent.v1.Agent/PauseContainer"
+	Agent_ResumeContainer_FullMethodName   = "/runvm.agent.v1.Agent/ResumeContainer"
+	Agent_UpdateContainer_FullMethodName   = "/runvm.agent.v1.Agent/UpdateContainer"
+	Agent_WatchEvents_FullMethodName       = "/runvm.agent.v1.Agent/WatchEvents"
+	Agent_DialLocal_FullMethodName         = "/runvm.agent.v1.Agent/DialLocal"
+	Agent_Shutdown_FullMethodName          = "/runvm.agent.v1.Agent/Shutdown"
 )
 
 // AgentClient is the client API for Agent service.
@@ -87,6 +89,12 @@ type AgentClient interface {
 	// ReadOutput streams one of a process's outputs until it is closed or the process has ended and everything that it
 	// wrote has been sent. A slow reader slows the process down; nothing is dropped. One reader per stream.
 	ReadOutput(ctx context.Context, in *ReadOutputRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[OutputChunk], error)
+	// Connect makes one connection to a listening socket that a process was given as a passed file. The answer's number
+	// stands for it in WriteStdin and ReadOutput.
+	Connect(ctx context.Context, in *ConnectRequest, opts ...grpc.CallOption) (*ConnectResponse, error)
+	// ReadNotifications streams the datagrams that a container sends to its notify socket until its init has ended. One
+	// reader; when it goes, the socket is closed.
+	ReadNotifications(ctx context.Context, in *ReadNotificationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Notification], error)
 	// WaitProcess answers when the process has ended. It may be called before, while and after the process runs, any
 	// number of times. For a container's init everything the container wrote has been flushed to the share by then.
 	WaitProcess(ctx context.Context, in *WaitProcessRequest, opts ...grpc.CallOption) (*ExitStatus, error)
@@ -254,6 +262,35 @@ func (c *agentClient) ReadOutput(ctx context.Context, in *ReadOutputRequest, opt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Agent_ReadOutputClient = grpc.ServerStreamingClient[OutputChunk]
 
+func (c *agentClient) Connect(ctx context.Context, in *ConnectRequest, opts ...grpc.CallOption) (*ConnectResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConnectResponse)
+	err := c.cc.Invoke(ctx, Agent_Connect_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) ReadNotifications(ctx context.Context, in *ReadNotificationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Notification], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[3], Agent_ReadNotifications_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadNotificationsRequest, Notification]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_ReadNotificationsClient = grpc.ServerStreamingClient[Notification]
+
 func (c *agentClient) WaitProcess(ctx context.Context, in *WaitProcessRequest, opts ...grpc.CallOption) (*ExitStatus, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExitStatus)
@@ -326,7 +363,7 @@ func (c *agentClient) UpdateContainer(ctx context.Context, in *UpdateContainerRe
 
 func (c *agentClient) WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[3], Agent_WatchEvents_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[4], Agent_WatchEvents_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -345,7 +382,7 @@ type Agent_WatchEventsClient = grpc.ServerStreamingClient[Event]
 
 func (c *agentClient) DialLocal(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[LocalChunk, LocalChunk], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[4], Agent_DialLocal_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[5], Agent_DialLocal_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -401,6 +438,12 @@ type AgentServer interface {
 	// ReadOutput streams one of a process's outputs until it is closed or the process has ended and everything that it
 	// wrote has been sent. A slow reader slows the process down; nothing is dropped. One reader per stream.
 	ReadOutput(*ReadOutputRequest, grpc.ServerStreamingServer[OutputChunk]) error
+	// Connect makes one connection to a listening socket that a process was given as a passed file. The answer's number
+	// stands for it in WriteStdin and ReadOutput.
+	Connect(context.Context, *ConnectRequest) (*ConnectResponse, error)
+	// ReadNotifications streams the datagrams that a container sends to its notify socket until its init has ended. One
+	// reader; when it goes, the socket is closed.
+	ReadNotifications(*ReadNotificationsRequest, grpc.ServerStreamingServer[Notification]) error
 	// WaitProcess answers when the process has ended. It may be called before, while and after the process runs, any
 	// number of times. For a container's init everything the container wrote has been flushed to the share by then.
 	WaitProcess(context.Context, *WaitProcessRequest) (*ExitStatus, error)
@@ -468,6 +511,12 @@ func (UnimplementedAgentServer) WriteStdin(grpc.ClientStreamingServer[StdinChunk
 }
 func (UnimplementedAgentServer) ReadOutput(*ReadOutputRequest, grpc.ServerStreamingServer[OutputChunk]) error {
 	return status.Error(codes.Unimplemented, "method ReadOutput not implemented")
+}
+func (UnimplementedAgentServer) Connect(context.Context, *ConnectRequest) (*ConnectResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Connect not implemented")
+}
+func (UnimplementedAgentServer) ReadNotifications(*ReadNotificationsRequest, grpc.ServerStreamingServer[Notification]) error {
+	return status.Error(codes.Unimplemented, "method ReadNotifications not implemented")
 }
 func (UnimplementedAgentServer) WaitProcess(context.Context, *WaitProcessRequest) (*ExitStatus, error) {
 	return nil, status.Error(codes.Unimplemented, "method WaitProcess not implemented")
@@ -707,6 +756,35 @@ func _Agent_ReadOutput_Handler(srv interface{}, stream grpc.ServerStream) error 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Agent_ReadOutputServer = grpc.ServerStreamingServer[OutputChunk]
 
+func _Agent_Connect_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConnectRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).Connect(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_Connect_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).Connect(ctx, req.(*ConnectRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_ReadNotifications_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadNotificationsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).ReadNotifications(m, &grpc.GenericServerStream[ReadNotificationsRequest, Notification]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_ReadNotificationsServer = grpc.ServerStreamingServer[Notification]
+
 func _Agent_WaitProcess_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(WaitProcessRequest)
 	if err := dec(in); err != nil {
@@ -913,6 +991,10 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Agent_DeleteContainer_Handler,
 		},
 		{
+			MethodName: "Connect",
+			Handler:    _Agent_Connect_Handler,
+		},
+		{
 			MethodName: "WaitProcess",
 			Handler:    _Agent_WaitProcess_Handler,
 		},
@@ -960,6 +1042,11 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadOutput",
 			Handler:       _Agent_ReadOutput_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadNotifications",
+			Handler:       _Agent_ReadNotifications_Handler,
 			ServerStreams: true,
 		},
 		{

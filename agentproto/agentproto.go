@@ -24,4 +24,10 @@ const (
 	MaxSerial = 20
 	// SharedMemoryDir is where the agent mounts the tmpfs of CreateContainerRequest.shared_memory in the guest.
 	SharedMemoryDir = "/run/runvm/shm"
+	// NotifyDir holds, in the guest, a directory for each container that has a notify socket, named by its id.
+	NotifyDir = "/run/runvm/notify"
+	// MaxDatagram bounds a Notification, in bytes: systemd's own bound.
+	MaxDatagram = 4096
+	// MaxPassedFiles bounds the files that one process gets besides stdio.
+	MaxPassedFiles = 128
 )

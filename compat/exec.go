@@ -24,6 +24,7 @@ import (
 	"github.com/runvm/runvm/internal/pidfd"
 	"github.com/runvm/runvm/internal/undo"
 	"github.com/runvm/runvm/monitor"
+	"github.com/runvm/runvm/passfd"
 	"github.com/runvm/runvm/shim"
 )
 
@@ -102,6 +103,7 @@ type execution struct {
 	paused    bool
 	cgroup    string
 
+	files   passfd.Files
 	console *console.Pair
 	pidfd   *pidfd.Socket // who wants a pidfd of the shim
 	shim    *shim.Process
@@ -166,10 +168,10 @@ func (e *execution) checkFlags(c *cli.Context) error {
 		return errors.New("cannot allocate tty if runvm will detach without setting console socket")
 	case (!e.detach || !e.process.Terminal) && e.socket != "":
 		return errors.New("cannot use console socket if runvm will not detach or allocate tty")
-	case c.Int("preserve-fds") > 0:
-		return fmt.Errorf("--preserve-fds %d: file descriptors cannot be passed into a virtual machine yet", c.Int("preserve-fds"))
 	}
-	return nil
+	var err error
+	e.files, err = passfd.Preserved(c.Int("preserve-fds"))
+	return err
 }
 
 // start starts the process in the guest and the shim that stands for it on the host.
@@ -233,6 +235,7 @@ func (e *execution) startShim() error {
 	o := shim.Options{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Args: e.process.Args, LogFlags: e.globals.ChildFlags(),
+		Files: e.files.OSFiles(),
 	}
 	if e.process.Terminal {
 		pair, err := console.New(e.process.ConsoleSize)
@@ -247,6 +250,7 @@ func (e *execution) startShim() error {
 	if e.shim, err = shim.Start(o); err != nil {
 		return err
 	}
+	e.files.Close()
 	ref := e.container.Cgroup
 	group, err := cgroup.Open(e.container.ID, ref.Path, ref.Systemd, ref.Paths)
 	if err != nil {
@@ -255,7 +259,9 @@ func (e *execution) startShim() error {
 	if err := group.Add(e.shim.PID); err != nil {
 		return err
 	}
-	return e.shim.Prepare(shim.Config{ContainerID: e.container.ID, ExecID: e.id, Terminal: e.process.Terminal})
+	return e.shim.Prepare(shim.Config{
+		ContainerID: e.container.ID, ExecID: e.id, Terminal: e.process.Terminal, Files: e.files.Kinds(),
+	})
 }
 
 func (e *execution) startInGuest(ctx context.Context) error {
@@ -270,6 +276,7 @@ func (e *execution) startInGuest(ctx context.Context) error {
 	}
 	request := &agentproto.ExecProcessRequest{
 		ContainerId: e.container.ID, ExecId: e.id, Process: process, IgnorePaused: e.paused, Cgroup: e.cgroup,
+		Files: e.files.Descriptions(),
 	}
 	if size := e.process.ConsoleSize; size != nil {
 		request.TtySizeSet = true

@@ -25,6 +25,7 @@ import (
 	"github.com/runvm/runvm/internal/pidfd"
 	"github.com/runvm/runvm/internal/undo"
 	"github.com/runvm/runvm/monitor"
+	"github.com/runvm/runvm/passfd"
 	"github.com/runvm/runvm/pod"
 	"github.com/runvm/runvm/shim"
 )
@@ -61,7 +62,8 @@ type creation struct {
 	bundle  *bundle.Bundle
 	plan    *bundle.Plan
 	tools   tools
-	nodes   []string // of the plan's disks on the host
+	nodes   []string     // of the plan's disks on the host
+	files   passfd.Files // for the container's process
 
 	kind       bundle.Kind // by the annotations, with sandboxRef
 	sandboxRef string
@@ -167,8 +169,8 @@ func (c *creation) prepare() (err error) {
 	if err = c.checkTerminal(); err != nil {
 		return err
 	}
-	if c.PreserveFDs > 0 {
-		return fmt.Errorf("--preserve-fds %d: file descriptors cannot be passed into a virtual machine yet", c.PreserveFDs)
+	if err = c.findFiles(); err != nil {
+		return err
 	}
 	c.kind, c.sandboxRef = bundle.SandboxRef(c.bundle.Spec.Annotations, c.ID)
 	c.shareDir = rand.Text()

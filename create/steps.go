@@ -42,6 +42,7 @@ func (c *creation) startShim(ctx context.Context) error {
 	o := shim.Options{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Args: c.bundle.Spec.Process.Args, Isolate: true, LogFlags: c.globals.ChildFlags(),
+		Files: c.files.OSFiles(),
 	}
 	if c.bundle.Spec.Process.Terminal {
 		pair, err := console.New(c.bundle.Spec.Process.ConsoleSize)
@@ -56,6 +57,7 @@ func (c *creation) startShim(ctx context.Context) error {
 	if c.shim, err = shim.Start(o); err != nil {
 		return err
 	}
+	c.files.Close()
 	c.container.Shim = c.shim.Process
 	if err := c.container.Save(); err != nil {
 		return err
@@ -119,7 +121,7 @@ func (c *creation) makeView() error {
 		})
 	}
 	return c.shim.Prepare(shim.Config{
-		ContainerID: c.ID, Terminal: c.bundle.Spec.Process.Terminal, View: view,
+		ContainerID: c.ID, Terminal: c.bundle.Spec.Process.Terminal, View: view, Files: c.files.Kinds(),
 		MemoryCgroup: c.cgroup.MemoryPath(), OOMDir: oomDir(c.bundle.Dir),
 	})
 }
@@ -187,7 +189,7 @@ func (c *creation) createInGuest(ctx context.Context) error {
 	defer client.Close()
 	request := &agentproto.CreateContainerRequest{
 		ContainerId: c.ID, Spec: spec, NoPivot: c.NoPivot, NoNewKeyring: c.NoNewKeyring, GuestSysctls: c.plan.GuestSysctls,
-		Namespaces: c.namespaces, BlockDevices: c.blockDevices(),
+		Namespaces: c.namespaces, BlockDevices: c.blockDevices(), Files: c.files.Descriptions(),
 	}
 	for _, shm := range c.plan.SharedMemory {
 		request.SharedMemory = append(request.SharedMemory, &agentproto.SharedMemory{Id: shm.ID, Size: shm.Size})

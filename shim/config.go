@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/runvm/runvm/agentproto"
 )
 
 // Config is what a shim is told: one line of JSON on its control socket.
@@ -29,6 +31,7 @@ type Config struct {
 	MemoryCgroup string
 	// OOMDir is the directory in which a file "oom" tells the engine of an OOM kill; empty: nobody looks for one.
 	OOMDir string
+	Files  []agentproto.PassedFile_Kind // what Options.Files are
 }
 
 // View is the mount namespace of a container's shim: the container's root with its volumes, as the guest has them,
@@ -64,6 +67,9 @@ type Volume struct {
 
 // controlFD is where Start puts the control socket.
 const controlFD = 3
+
+// filesFD is where Start puts the first of Options.Files.
+const filesFD = controlFD + 1
 
 // maxMessage bounds a message of the handshake, in bytes; a config.json may hold hundreds of volumes.
 const maxMessage = 4 << 20

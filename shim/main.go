@@ -15,6 +15,7 @@ import (
 
 	"github.com/runvm/runvm/agentclient"
 	"github.com/runvm/runvm/agentproto"
+	"github.com/runvm/runvm/passfd"
 )
 
 // lostCode is a shim's exit code when its sandbox went away under it: as if the process had been killed.
@@ -133,7 +134,7 @@ func once(conn net.Conn) agentclient.Dialer {
 func (s *session) run(signals *signalQueue, log *logrus.Logger) (int, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	stdio := agentclient.Stdio{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	stdio := agentclient.Stdio{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Files: s.files()}
 	if s.config.Terminal {
 		stdio.Stderr = nil
 		stdio.Resize = signals.sizes(ctx, os.Stdin)
@@ -154,6 +155,18 @@ func (s *session) run(signals *signalQueue, log *logrus.Logger) (int, error) {
 		}
 	}
 	return code, nil
+}
+
+// files are the descriptors that were passed for the process.
+func (s *session) files() []agentclient.File {
+	var files []agentclient.File
+	for i, kind := range s.config.Files {
+		file, ok := passfd.Open(os.NewFile(uintptr(filesFD+i), "passed"), kind, controlFD+i)
+		if ok {
+			files = append(files, file)
+		}
+	}
+	return files
 }
 
 // sandboxTimeout bounds how long the shim waits for its sandbox to be taken down.

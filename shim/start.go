@@ -31,7 +31,8 @@ type Options struct {
 	// New are the further namespaces that it gets for itself, Join those that it gets by path; the others are the caller's.
 	New      []namespace.Kind
 	Join     map[namespace.Kind]string
-	LogFlags []string // global flags that make it log as its parent does
+	LogFlags []string   // global flags that make it log as its parent does
+	Files    []*os.File // to forward as the process's descriptors from 3 on; Config has their kinds
 }
 
 // Process is a shim as its parent sees it.
@@ -68,7 +69,7 @@ func Start(o Options) (*Process, error) {
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: args, Dir: "/",
 		Env:   []string{StageVariable + "=" + Stage, FlagsVariable + "=" + string(flags), "GOMAXPROCS=2"},
-		Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr, ExtraFiles: []*os.File{far},
+		Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr, ExtraFiles: append([]*os.File{far}, o.Files...),
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: o.Terminal, Ctty: 0, Cloneflags: cloneFlags(o)},
 	}
 	if err := namespace.Do(o.Join, cmd.Start); err != nil {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/runvm/runvm/agent/process"
+	"github.com/runvm/runvm/agentproto"
 )
 
 // Container is a container of the guest. Its methods may be called from several goroutines.
@@ -28,6 +29,7 @@ type Container struct {
 	lc      *libcontainer.Container
 	cgroup  string // folder of the container's cgroup
 	sync    func() error
+	notify  *notify // nil for none
 	once    sync.Once
 	deleted chan struct{}
 }
@@ -66,6 +68,7 @@ type ExecOptions struct {
 	Size         *process.Size // of the terminal; nil for the object's
 	IgnorePaused bool
 	Cgroup       string // below the container's; empty for that itself
+	Files        []*agentproto.PassedFile
 }
 
 // Exec starts another process in the container. The error's text is the one that runc prints after "exec failed: ".
@@ -103,7 +106,8 @@ func (c *Container) Exec(o ExecOptions) (*process.Process, error) {
 		lp.SubCgroupPaths = map[string]string{"": o.Cgroup}
 	}
 	kills := c.oomKills()
-	return c.start(lc, lp, spec.Terminal, o.Size, func(e *process.Exit) { c.noteOOM(e, kills) })
+	ended := func(e *process.Exit) { c.noteOOM(e, kills) }
+	return c.start(lc, lp, startOptions{spec.Terminal, o.Size, o.Files, ended})
 }
 
 // noteOOM tells whether a killed process was the kernel's choice when memory ran out. Which process of the cgroup it
@@ -189,6 +193,7 @@ func (c *Container) Delete(ctx context.Context) error {
 	if err := c.lc.Destroy(); err != nil {
 		return err
 	}
+	c.notify.remove()
 	c.once.Do(func() { close(c.deleted) })
 	return nil
 }

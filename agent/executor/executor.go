@@ -17,6 +17,7 @@ import (
 	_ "github.com/runvm/runvm/agent/executor/reexec" // what libcontainer starts is this program
 	"github.com/runvm/runvm/agent/process"
 	"github.com/runvm/runvm/agent/reaper"
+	"github.com/runvm/runvm/agentproto"
 )
 
 // Errors of this package. Others are libcontainer's, with the texts that runc prints.
@@ -47,7 +48,9 @@ type CreateOptions struct {
 	Namespaces            map[string]string // to join, names in /proc/PID/ns to paths; the spec has them as new ones
 	Disks                 []Disk            // block devices that the spec names as the host knows them
 	Size                  *process.Size     // of the terminal; nil for the spec's
-	Sync                  func() error      // called when init has ended, before anybody learns of it; may be nil
+	Files                 []*agentproto.PassedFile
+	NotifySocket          string       // name of the socket for sd_notify(3); empty for none
+	Sync                  func() error // called when init has ended, before anybody learns of it; may be nil
 }
 
 // Create makes a container and its init process up to the exec of the user's program. The error's text is the one that
@@ -83,7 +86,12 @@ func (e *Executor) Create(o CreateOptions) (*Container, error) {
 	c := &Container{
 		id: o.ID, share: filepath.Dir(spec.Root.Path), e: e, lc: lc, cgroup: state.CgroupPaths[""], sync: o.Sync, deleted: make(chan struct{}),
 	}
-	if err := c.startInit(spec.Process, o.Size); err != nil {
+	if c.notify, err = newNotify(o.ID, o.NotifySocket); err != nil {
+		_ = lc.Destroy()
+		return nil, err
+	}
+	if err := c.startInit(spec.Process, o.Size, o.Files); err != nil {
+		c.notify.remove()
 		_ = lc.Destroy() // its own failure would only hide why
 		return nil, err
 	}

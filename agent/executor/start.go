@@ -11,16 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/runvm/runvm/agent/process"
+	"github.com/runvm/runvm/agentproto"
 )
 
 // startInit starts a container's first process.
-func (c *Container) startInit(spec *specs.Process, size *process.Size) error {
+func (c *Container) startInit(spec *specs.Process, size *process.Size, files []*agentproto.PassedFile) error {
 	lp, err := newProcess(spec)
 	if err != nil {
 		return err
 	}
 	lp.Init = true
-	p, err := c.start(c.lc, lp, spec.Terminal, size, c.initEnded)
+	p, err := c.start(c.lc, lp, startOptions{spec.Terminal, size, files, c.initEnded})
 	if err != nil {
 		return err
 	}
@@ -28,18 +29,33 @@ func (c *Container) startInit(spec *specs.Process, size *process.Size) error {
 	return nil
 }
 
+// startOptions is what a process is started with beside libcontainer's description.
+type startOptions struct {
+	terminal bool
+	size     *process.Size // of the terminal; nil for the description's
+	files    []*agentproto.PassedFile
+	ended    func(*process.Exit)
+}
+
 // start starts lp in lc and returns it with its stdio.
 func (c *Container) start(
-	lc *libcontainer.Container, lp *libcontainer.Process, terminal bool, size *process.Size, ended func(*process.Exit),
+	lc *libcontainer.Container, lp *libcontainer.Process, o startOptions,
 ) (*process.Process, error) {
-	if size != nil {
-		lp.ConsoleHeight, lp.ConsoleWidth = size.Height, size.Width
+	if o.size != nil {
+		lp.ConsoleHeight, lp.ConsoleWidth = o.size.Height, o.size.Width
 	}
 	config := lc.Config()
-	s, err := newStdio(lp, &config, terminal)
+	files, err := newFiles(lp, &config, o.files)
 	if err != nil {
 		return nil, err
 	}
+	s, err := newStdio(lp, &config, o.terminal)
+	if err != nil {
+		files.CloseChild()
+		files.Close()
+		return nil, err
+	}
+	s.files = files
 	defer s.closeChild()
 	c.e.slots <- struct{}{}
 	defer func() { <-c.e.slots }()
@@ -60,7 +76,7 @@ func (c *Container) start(
 		defer c.e.reaper.Done(pid)
 		return waitFor(lp, pidfd)
 	}
-	return process.New(pid, s.streams, process.Ops{Wait: wait, Signal: signaller(lp), Ended: ended}), nil
+	return process.New(pid, s.streams, process.Ops{Wait: wait, Signal: signaller(lp), Ended: o.ended}), nil
 }
 
 // started completes a start. The pid cannot be reused as long as nobody has waited for it.

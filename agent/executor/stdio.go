@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/runvm/runvm/agent/process"
+	"github.com/runvm/runvm/agentproto"
 )
 
 // stdio is what a process gets as its stdio, before and after its start.
@@ -17,6 +18,30 @@ type stdio struct {
 	streams *process.Streams // nil for a terminal until attach
 	child   *process.Child
 	console *os.File // where the pty's master arrives
+	files   *process.Files
+}
+
+// newFiles gives lp the files that it gets besides its stdio.
+func newFiles(lp *libcontainer.Process, config *configs.Config, list []*agentproto.PassedFile) (*process.Files, error) {
+	uid, gid, err := rootIDs(config)
+	if err != nil {
+		return nil, err
+	}
+	files, err := process.NewFiles(list, uid, gid)
+	if err != nil {
+		return nil, err
+	}
+	lp.ExtraFiles = files.Child()
+	return files, nil
+}
+
+// rootIDs are the ids that the container's root has in the guest.
+func rootIDs(config *configs.Config) (uid, gid int, err error) {
+	if uid, err = config.HostRootUID(); err != nil {
+		return 0, 0, err
+	}
+	gid, err = config.HostRootGID()
+	return uid, gid, err
 }
 
 // newStdio gives lp pipes, or a socket through which libcontainer sends the master of the pty that it makes.
@@ -24,11 +49,7 @@ func newStdio(lp *libcontainer.Process, config *configs.Config, terminal bool) (
 	if terminal {
 		return newConsole(lp)
 	}
-	uid, err := config.HostRootUID()
-	if err != nil {
-		return nil, err
-	}
-	gid, err := config.HostRootGID()
+	uid, gid, err := rootIDs(config)
 	if err != nil {
 		return nil, err
 	}
@@ -52,20 +73,21 @@ func newConsole(lp *libcontainer.Process) (*stdio, error) {
 
 // attach completes the streams once the process has started.
 func (s *stdio) attach() error {
-	if s.console == nil {
-		return nil
+	if s.console != nil {
+		master, err := receiveFile(s.console)
+		if err != nil {
+			return fmt.Errorf("receive the terminal: %w", err)
+		}
+		s.streams = process.Terminal(master)
 	}
-	master, err := receiveFile(s.console)
-	if err != nil {
-		return fmt.Errorf("receive the terminal: %w", err)
-	}
-	s.streams = process.Terminal(master)
+	s.streams.TakeFiles(s.files)
 	return nil
 }
 
 // closeChild closes what only the process needs, once it has started or failed to.
 func (s *stdio) closeChild() {
 	s.child.Close()
+	s.files.CloseChild()
 	if s.console != nil {
 		_ = s.console.Close()
 	}
@@ -73,6 +95,7 @@ func (s *stdio) closeChild() {
 
 // discard closes the agent's side of a process that did not start.
 func (s *stdio) discard() {
+	s.files.Close()
 	if s.streams != nil {
 		s.streams.Close()
 	}

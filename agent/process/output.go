@@ -13,13 +13,15 @@ import (
 	"github.com/runvm/runvm/agentproto"
 )
 
-// output is the agent's end of one of a process's outputs.
+// output is the agent's end of what a process writes.
 type output struct {
 	f        *os.File
-	capacity int // bytes that can wait in the kernel when the process ends
+	capacity int          // bytes that can wait in the kernel when the process ends
+	shut     func() error // closes f; nil where Close does
 
-	mu    sync.Mutex
-	taken bool // somebody reads, or it is closed
+	mu     sync.Mutex
+	taken  bool // somebody reads, or it is closed
+	closed bool
 }
 
 func newOutput(f *os.File, capacity int) *output { return &output{f: f, capacity: capacity} }
@@ -41,8 +43,26 @@ func (o *output) processEnded() { _ = o.f.SetReadDeadline(past) }
 
 func (o *output) closeUnused() {
 	if o.take() {
-		_ = o.f.Close()
+		o.close()
 	}
+}
+
+// close is for whoever has taken it.
+func (o *output) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	if o.shut != nil {
+		_ = o.shut()
+		return
+	}
+	_ = o.f.Close()
+}
+
+func (o *output) isClosed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closed
 }
 
 // copyTo is Streams.Read.
@@ -50,7 +70,7 @@ func (o *output) copyTo(ctx context.Context, send func([]byte) error) error {
 	if !o.take() {
 		return ErrAttached
 	}
-	defer o.f.Close()
+	defer o.close()
 	stop := context.AfterFunc(ctx, func() { _ = o.f.SetReadDeadline(past) })
 	defer stop()
 	buf := make([]byte, agentproto.MaxChunk)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -37,6 +36,7 @@ type Streams struct {
 	in       *input
 	out      [outputs]*output
 	terminal *os.File
+	files    *Files // nil for none
 }
 
 // Child is the process's side. The agent closes it when the process has been started.
@@ -67,7 +67,7 @@ func Pipes(uid, gid int) (_ *Streams, _ *Child, err error) {
 	if c.Stdin, agentSide, err = os.Pipe(); err != nil {
 		return nil, nil, err
 	}
-	s.in = &input{f: agentSide, half: true}
+	s.in = &input{f: agentSide, half: agentSide.Close}
 	for i, side := range []**os.File{&c.Stdout, &c.Stderr} {
 		if agentSide, *side, err = os.Pipe(); err != nil {
 			return nil, nil, err
@@ -111,30 +111,49 @@ func (s *Streams) Read(ctx context.Context, which int, send func([]byte) error) 
 	return s.out[which].copyTo(ctx, send)
 }
 
+// ReadFile is Read for a passed file that the process writes, or for a connection.
+func (s *Streams) ReadFile(ctx context.Context, number uint32, send func([]byte) error) error {
+	p, err := s.files.find(number)
+	if err != nil {
+		return err
+	}
+	if p.out == nil {
+		return fmt.Errorf("file descriptor %d: %w", number, ErrNoStream)
+	}
+	defer s.files.forget(number, p)
+	return p.out.copyTo(ctx, send)
+}
+
+// WriteFile is Write for a passed file that the process reads, or for a connection.
+func (s *Streams) WriteFile(ctx context.Context, number uint32, next func() ([]byte, error)) (uint64, error) {
+	p, err := s.files.find(number)
+	if err != nil {
+		return 0, err
+	}
+	if p.in == nil {
+		return 0, fmt.Errorf("file descriptor %d: %w", number, ErrNoStream)
+	}
+	defer s.files.forget(number, p)
+	return p.in.copyFrom(ctx, next)
+}
+
+// Connect connects to a listening socket among the passed files. ReadFile and WriteFile take the number that it returns.
+func (s *Streams) Connect(ctx context.Context, number uint32) (uint32, error) {
+	if s.files == nil {
+		return 0, fmt.Errorf("file descriptor %d: %w", number, ErrNoStream)
+	}
+	return s.files.Connect(ctx, number)
+}
+
+// TakeFiles makes s the owner of the agent's side of f. Nobody uses s yet.
+func (s *Streams) TakeFiles(f *Files) { s.files = f }
+
 // Write gives the process what next returns, until next fails, and then closes its stdin; the input of a terminal stays
 // open, it has no half close. It returns how many bytes the process took. Write blocks while the process does not read,
 // until ctx ends. A process that takes no more ends it early, without an error; next's error is returned unless it is
 // io.EOF. ErrAttached: somebody else writes.
 func (s *Streams) Write(ctx context.Context, next func() ([]byte, error)) (taken uint64, err error) {
-	if !s.in.take() {
-		return 0, ErrAttached
-	}
-	defer s.in.release()
-	defer context.AfterFunc(ctx, s.in.interrupt)()
-	for {
-		data, err := next()
-		if errors.Is(err, io.EOF) {
-			return taken, nil
-		}
-		if err != nil {
-			return taken, err
-		}
-		n, err := s.in.f.Write(data)
-		taken += uint64(n)
-		if err != nil {
-			return taken, ctx.Err()
-		}
-	}
+	return s.in.copyFrom(ctx, next)
 }
 
 // Resize sets the terminal's size. ErrNoStream: the process has none.
@@ -157,6 +176,7 @@ func (s *Streams) ended() {
 			o.processEnded()
 		}
 	}
+	s.files.processEnded()
 }
 
 // Close closes what nobody is using; a reader under way closes its stream itself when it is done.
@@ -169,6 +189,7 @@ func (s *Streams) Close() {
 	if s.in != nil {
 		s.in.closeHalf()
 	}
+	s.files.Close()
 }
 
 // control runs f with the descriptor of file, whatever its deadlines.

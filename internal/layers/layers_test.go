@@ -29,8 +29,8 @@ var layers = []layer{
 	},
 	{
 		"create",
-		"agentclient agentproto bundle cgroup config console container globals guest/image hooks monitor netns pod sandbox " +
-			"shim vmm",
+		"agentclient agentproto bundle cgroup config console container globals guest/image hooks monitor netns passfd pod " +
+			"sandbox shim vmm",
 		"exception among the commands: it resolves tools and configuration before anything is made, so it fills in the " +
 			"plain data of sandbox, vmm and netns; the monitor boots the VM",
 	},
@@ -47,7 +47,7 @@ var layers = []layer{
 	{
 		"compat",
 		"create start state kill delete agentclient agentproto bundle cgroup config console container globals hooks " +
-			"monitor netns shim",
+			"monitor netns passfd shim",
 		"run is create, start and delete in one, so this one command folder imports its siblings",
 	},
 	{
@@ -66,7 +66,8 @@ var layers = []layer{
 	{"container", "bundle", "the model knows no process and no VM"},
 	{"bundle", "", "a leaf: config.json in, a plan as plain data out"},
 	{"monitor", "sandbox container agentclient", "the long-lived process around one sandbox, and the way through it to the agent"},
-	{"shim", "agentclient agentproto container", "the process of one container's process: talks to the agent and waits"},
+	{"passfd", "agentclient agentproto", "descriptors of the host in, what the client forwards out"},
+	{"shim", "agentclient agentproto container passfd", "the process of one container's process: talks to the agent and waits"},
 	{"sandbox", "vmm netns agentclient agentproto", "one VM with its network and agent as a unit; knows no records"},
 	{"vmm", "", "a leaf: plain data in, QEMU out; knows no OCI"},
 	{"netns", "", "a leaf: a network namespace in, taps out; knows no OCI and no VMs"},
