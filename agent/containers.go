@@ -249,10 +249,7 @@ func (s *Server) ReadNotifications(
 		return err
 	}
 	// The headers tell the host that from now on nothing is missed.
-	if err := stream.SendHeader(nil); err != nil {
-		return err
-	}
-	return toStatus(c.ReadNotifications(stream.Context(), func(data []byte) error {
-		return stream.Send(&agentproto.Notification{Data: data})
-	}))
+	taken := func() error { return stream.SendHeader(nil) }
+	send := func(data []byte) error { return stream.Send(&agentproto.Notification{Data: data}) }
+	return toStatus(c.ReadNotifications(stream.Context(), taken, send))
 }

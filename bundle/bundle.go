@@ -26,6 +26,9 @@ const maxConfig = 16 << 20
 type Bundle struct {
 	Dir  string // absolute, without symbolic links
 	Spec *specs.Spec
+
+	// Readiness says that whoever starts the container wants to hear when it is ready.
+	Readiness bool
 }
 
 // Load reads the bundle in dir. Its errors are worded as runc's. Only the process section has been checked then.

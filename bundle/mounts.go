@@ -123,6 +123,9 @@ func (p *planner) planBind(m *specs.Mount) error {
 	if err != nil {
 		return fmt.Errorf("error mounting %q to rootfs at %q: %w", source, m.Destination, err)
 	}
+	if p.planNotify(source, m) {
+		return nil
+	}
 	own, err := p.guestOwn(source, info, m)
 	if err != nil {
 		return err

@@ -31,6 +31,7 @@ type Plan struct {
 	GuestSysctls map[string]string
 	// HostHooks run on the host: prestart, createRuntime, poststart, poststop.
 	HostHooks specs.Hooks
+	Notify    Notify `json:",omitzero"`
 	Sizing    Sizing
 	// Warnings are for the log.
 	Warnings []string
@@ -61,6 +62,7 @@ type SharedMemory struct {
 type GuestDirs struct {
 	Share        string // the container's directory in the share
 	SharedMemory string // base of the shared memory of all containers
+	Notify       string // the container's directory for its notify socket; empty: it gets none
 }
 
 // Mountpoint is a place in the container's root, or in a directory shared with it, on which something will be mounted.
@@ -97,6 +99,7 @@ func (b *Bundle) Plan(dirs GuestDirs) (*Plan, error) {
 			return nil, err
 		}
 	}
+	p.planReadiness()
 	p.planSysctls()
 	p.planResources()
 	p.dropLabels()

@@ -60,12 +60,19 @@ func run(ctx context.Context, g *globals.Globals, o create.Options, keep bool) (
 	if err != nil {
 		return 0, errors.Join(err, remove())
 	}
-	if err := start.Run(ctx, g, o.ID); err != nil {
+	ready, err := start.Start(ctx, g, o.ID)
+	if err != nil {
 		return 0, errors.Join(err, remove())
 	}
 	if !o.Attached {
-		return 0, nil
+		return 0, ready.Relay(ctx, 0)
 	}
+	// The service manager goes on watching this process, as with runc.
+	go func() {
+		if err := ready.Relay(cleanup, os.Getpid()); err != nil {
+			g.Logger.Warn(err)
+		}
+	}()
 	code, err = stdio.wait()
 	if err != nil || !keep {
 		err = errors.Join(err, remove())

@@ -44,6 +44,8 @@ type Record struct {
 	Ready bool `json:"ready,omitempty"`
 	// Started says that the start command let the user's program run.
 	Started bool `json:"started,omitempty"`
+	// Readiness says that the start command is to wait for the container's word that it is ready, if asked.
+	Readiness bool `json:"readiness,omitempty"`
 	// Frozen says that the container is paused.
 	Frozen bool `json:"frozen,omitempty"`
 

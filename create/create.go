@@ -27,6 +27,7 @@ import (
 	"github.com/runvm/runvm/monitor"
 	"github.com/runvm/runvm/passfd"
 	"github.com/runvm/runvm/pod"
+	"github.com/runvm/runvm/sdnotify"
 	"github.com/runvm/runvm/shim"
 )
 
@@ -174,8 +175,10 @@ func (c *creation) prepare() (err error) {
 	}
 	c.kind, c.sandboxRef = bundle.SandboxRef(c.bundle.Spec.Annotations, c.ID)
 	c.shareDir = rand.Text()
+	c.bundle.Readiness = os.Getenv(sdnotify.Variable) != ""
 	c.plan, err = c.bundle.Plan(bundle.GuestDirs{
 		Share: filepath.Join(agentproto.SharedDir, c.shareDir), SharedMemory: agentproto.SharedMemoryDir,
+		Notify: filepath.Join(agentproto.NotifyDir, c.ID),
 	})
 	if err != nil {
 		return err

@@ -30,7 +30,8 @@ func (c *creation) claim() error {
 	spec := c.bundle.Spec
 	c.container.Record = container.Record{
 		Version: spec.Version, ID: c.ID, Bundle: c.bundle.Dir, Rootfs: c.bundle.Rootfs(), Created: time.Now().UTC(),
-		Terminal: spec.Process.Terminal, Annotations: spec.Annotations, Creator: self,
+		Readiness: c.plan.Notify.Name != "" && c.plan.Notify.Host == "",
+		Terminal:  spec.Process.Terminal, Annotations: spec.Annotations, Creator: self,
 		Cgroup: container.CgroupRef{Path: spec.Linux.CgroupsPath, Systemd: c.globals.SystemdCgroup},
 		Limits: bundle.Limits(spec.Linux.Resources),
 	}
@@ -122,7 +123,7 @@ func (c *creation) makeView() error {
 	}
 	return c.shim.Prepare(shim.Config{
 		ContainerID: c.ID, Terminal: c.bundle.Spec.Process.Terminal, View: view, Files: c.files.Kinds(),
-		MemoryCgroup: c.cgroup.MemoryPath(), OOMDir: oomDir(c.bundle.Dir),
+		MemoryCgroup: c.cgroup.MemoryPath(), OOMDir: oomDir(c.bundle.Dir), Notify: c.plan.Notify.Host,
 	})
 }
 
@@ -190,6 +191,7 @@ func (c *creation) createInGuest(ctx context.Context) error {
 	request := &agentproto.CreateContainerRequest{
 		ContainerId: c.ID, Spec: spec, NoPivot: c.NoPivot, NoNewKeyring: c.NoNewKeyring, GuestSysctls: c.plan.GuestSysctls,
 		Namespaces: c.namespaces, BlockDevices: c.blockDevices(), Files: c.files.Descriptions(),
+		NotifySocket: c.plan.Notify.Name,
 	}
 	for _, shm := range c.plan.SharedMemory {
 		request.SharedMemory = append(request.SharedMemory, &agentproto.SharedMemory{Id: shm.ID, Size: shm.Size})

@@ -32,6 +32,7 @@ type Config struct {
 	// OOMDir is the directory in which a file "oom" tells the engine of an OOM kill; empty: nobody looks for one.
 	OOMDir string
 	Files  []agentproto.PassedFile_Kind // what Options.Files are
+	Notify string                       // the host's socket that gets what the container's notify socket does; empty for none
 }
 
 // View is the mount namespace of a container's shim: the container's root with its volumes, as the guest has them,

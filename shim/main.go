@@ -39,6 +39,10 @@ func Main(log *logrus.Logger) (int, error) {
 	}
 	oom, err := openOOM(c)
 	defer oom.close()
+	var notify *net.UnixConn
+	if err == nil {
+		notify, err = dialNotify(c.Notify) // before the view hides it
+	}
 	if err == nil && c.View != nil {
 		err = enterView(*c.View)
 	}
@@ -50,6 +54,9 @@ func Main(log *logrus.Logger) (int, error) {
 		return 1, nil // whoever started us has said why
 	}
 	s, err := newSession(c, files)
+	if err == nil && notify != nil {
+		err = s.relayNotifications(notify)
+	}
 	if sendErr := sendStatus(control, err); err != nil || sendErr != nil {
 		return 1, nil
 	}
@@ -87,7 +94,8 @@ type session struct {
 	process  *agentproto.Process
 	agent    *agentclient.Client
 	lifeline net.Conn
-	oom      *oomReport // of a container's init
+	oom      *oomReport    // of a container's init
+	notified chan struct{} // closed when all notifications were relayed; nil when there are none to relay
 }
 
 // newSession connects to the agent over a connection that the parent has opened.
@@ -145,6 +153,7 @@ func (s *session) run(signals *signalQueue, log *logrus.Logger) (int, error) {
 		log.Errorf("container %s: the sandbox was lost: %v", s.config.ContainerID, err)
 		code = lostCode
 	}
+	s.finishNotifications()
 	killed := err == nil && s.config.ExecID == "" && s.outOfMemory(ctx, log)
 	_ = s.agent.Close()
 	s.waitForSandbox(log)

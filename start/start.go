@@ -37,41 +37,59 @@ func Command(g *globals.Globals) *cli.Command {
 	}
 }
 
-// Run starts the container.
+// Run starts the container and, for a service manager that wants to know, waits until it is ready.
 func Run(ctx context.Context, g *globals.Globals, id string) error {
+	ready, err := Start(ctx, g, id)
+	if err != nil {
+		return err
+	}
+	return ready.Relay(ctx, 0)
+}
+
+// Start starts the container. The caller relays or closes the first result, which may be nil.
+func Start(ctx context.Context, g *globals.Globals, id string) (_ *Readiness, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	c, err := g.Load(id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	unlock, err := c.Lock(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unlock()
 	switch status := c.Status(); status {
 	case container.Created:
 	case container.Stopped:
-		return errors.New("cannot start a container that has stopped")
+		return nil, errors.New("cannot start a container that has stopped")
 	case container.Running:
-		return errors.New("cannot start an already running container")
+		return nil, errors.New("cannot start an already running container")
 	default:
-		return fmt.Errorf("cannot start a container in the %s state", status)
+		return nil, fmt.Errorf("cannot start a container in the %s state", status)
 	}
 	// Engines may have configured the namespace since create.
 	if err := monitor.UpdateNetwork(ctx, monitor.At(c.SandboxDir())); err != nil {
-		return err
+		return nil, err
 	}
-	if err := startInGuest(ctx, c); err != nil {
-		return err
+	ready, err := listen(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			ready.Close()
+		}
+	}()
+	if err = startInGuest(ctx, c); err != nil {
+		return nil, err
 	}
 	c.Started = true
-	if err := c.Save(); err != nil {
-		return err
+	if err = c.Save(); err != nil {
+		return nil, err
 	}
 	poststart(g, c)
-	return nil
+	return ready, nil
 }
 
 func startInGuest(ctx context.Context, c *container.Container) error {

@@ -3,7 +3,6 @@
 package tests
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +34,8 @@ func helperBundle(t *testing.T, args []string, change ...func(*specs.Spec)) stri
 // started is a command in the background that was given files from descriptor 3 on.
 type started struct {
 	*exec.Cmd
-	out bytes.Buffer
+	file *os.File
+	out  string // all that it wrote; set by code
 }
 
 // startWith runs runvm with the files as its descriptors from 3 on. The test's copies are closed.
@@ -45,14 +45,21 @@ func (r *runtime) startWith(t *testing.T, env []string, files []*os.File, args .
 	t.Cleanup(cancel)
 	s := &started{Cmd: exec.CommandContext(ctx, runvmPath, append([]string{"--root", r.root}, args...)...)}
 	s.Env = append(os.Environ(), env...)
-	s.Stdout, s.Stderr, s.ExtraFiles = &s.out, &s.out, files
-	s.WaitDelay = limit
+	// A file: a detached container that inherits a pipe would keep code waiting.
+	s.file = outputFile(t)
+	s.Stdout, s.Stderr, s.ExtraFiles = s.file, s.file, files
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range files {
 		_ = f.Close()
 	}
+	t.Cleanup(func() {
+		if s.ProcessState == nil {
+			_ = s.Process.Kill()
+			s.code(t)
+		}
+	})
 	return s
 }
 
@@ -64,7 +71,8 @@ func (s *started) code(t *testing.T) int {
 	if err != nil && !errors.As(err, &exit) {
 		t.Errorf("%v: %v", s.Args, err)
 	}
-	t.Logf("$ %s\ncode %d\n%s", strings.Join(s.Args, " "), s.ProcessState.ExitCode(), tail(s.out.String()))
+	s.out = contents(t, s.file)
+	t.Logf("$ %s\ncode %d\n%s", strings.Join(s.Args, " "), s.ProcessState.ExitCode(), tail(s.out))
 	return s.ProcessState.ExitCode()
 }
 
@@ -141,16 +149,16 @@ func TestPassedFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := r.startWith(t, nil, []*os.File{null}, "exec", "--preserve-fds", "1", "c1", "sh", "-c", "cat <&3; readlink /proc/self/fd/3")
-		if code := c.code(t); code != 0 || c.out.String() != "/dev/null\n" {
-			t.Errorf("code %d, %q", code, c.out.String())
+		if code := c.code(t); code != 0 || c.out != "/dev/null\n" {
+			t.Errorf("code %d, %q", code, c.out)
 		}
 	})
 	t.Run("refused", func(t *testing.T) {
 		regular := outputFile(t)
 		c := r.startWith(t, nil, []*os.File{regular}, "exec", "--preserve-fds", "1", "c1", "true")
 		want := "file descriptor 3 is a regular file, which cannot be passed into a virtual machine"
-		if code := c.code(t); code != 255 || !strings.Contains(c.out.String(), want) {
-			t.Errorf("code %d, %q", code, c.out.String())
+		if code := c.code(t); code != 255 || !strings.Contains(c.out, want) {
+			t.Errorf("code %d, %q", code, c.out)
 		}
 		if got := r.run(t, "exec", "--preserve-fds", "1", "c1", "true"); got.code != 255 || !strings.Contains(got.stderr, "file descriptor 3") {
 			t.Errorf("%+v", got)
@@ -159,8 +167,8 @@ func TestPassedFiles(t *testing.T) {
 	t.Run("nothing beyond", func(t *testing.T) {
 		inR, _ := pipe(t)
 		c := r.startWith(t, nil, []*os.File{inR}, "exec", "c1", "sh", "-c", "ls /proc/self/fd | wc -l")
-		if c.code(t); c.out.String() != "4\n" { // stdio and the folder
-			t.Errorf("%q descriptors", c.out.String())
+		if c.code(t); c.out != "4\n" { // stdio and the folder
+			t.Errorf("%q descriptors", c.out)
 		}
 	})
 }

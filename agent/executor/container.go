@@ -45,6 +45,7 @@ func (c *Container) Start() error {
 	}
 	switch status {
 	case libcontainer.Created:
+		c.notify.giveUp()
 		return whenExecuted(c.Init.Pid, c.lc.Exec)
 	case libcontainer.Stopped:
 		return state("cannot start a container that has stopped")

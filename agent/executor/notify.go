@@ -73,9 +73,17 @@ func (n *notify) take() bool {
 	return true
 }
 
-// ReadNotifications hands over each datagram that the container sends to its notify socket, until its init has ended,
-// ctx ends or send fails. Afterwards the socket is closed: who sends then gets ECONNREFUSED and is not blocked.
-func (c *Container) ReadNotifications(ctx context.Context, send func([]byte) error) error {
+// giveUp closes a socket that nobody reads: whoever sends to it is told, and not blocked.
+func (n *notify) giveUp() {
+	if n.take() {
+		_ = n.socket.Close()
+	}
+}
+
+// ReadNotifications calls taken once the socket is the caller's, and then hands over each datagram that the container
+// sends to its notify socket, until its init has ended, ctx ends or a call fails. Afterwards the socket is closed: who
+// sends then gets ECONNREFUSED and is not blocked.
+func (c *Container) ReadNotifications(ctx context.Context, taken func() error, send func([]byte) error) error {
 	if c.notify == nil {
 		return state("the container has no notify socket")
 	}
@@ -84,6 +92,9 @@ func (c *Container) ReadNotifications(ctx context.Context, send func([]byte) err
 	}
 	socket := c.notify.socket
 	defer socket.Close()
+	if err := taken(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = socket.SetReadDeadline(time.Unix(1, 0)) })()

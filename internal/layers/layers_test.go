@@ -30,12 +30,12 @@ var layers = []layer{
 	{
 		"create",
 		"agentclient agentproto bundle cgroup config console container globals guest/image hooks monitor netns passfd pod " +
-			"sandbox shim vmm",
+			"sandbox sdnotify shim vmm",
 		"exception among the commands: it resolves tools and configuration before anything is made, so it fills in the " +
 			"plain data of sandbox, vmm and netns; the monitor boots the VM",
 	},
 	{
-		"start", "agentclient agentproto bundle container globals hooks monitor",
+		"start", "agentclient agentproto bundle container globals hooks monitor sdnotify",
 		"commands talk to the monitor and the agent, not to the VM; siblings share through container",
 	},
 	{"state", "container globals", "reads the record and nothing else, so that it cannot hang or change anything"},
@@ -67,7 +67,8 @@ var layers = []layer{
 	{"bundle", "", "a leaf: config.json in, a plan as plain data out"},
 	{"monitor", "sandbox container agentclient", "the long-lived process around one sandbox, and the way through it to the agent"},
 	{"passfd", "agentclient agentproto", "descriptors of the host in, what the client forwards out"},
-	{"shim", "agentclient agentproto container passfd", "the process of one container's process: talks to the agent and waits"},
+	{"sdnotify", "", "a leaf: the host's notify socket"},
+	{"shim", "agentclient agentproto container passfd sdnotify", "the process of one container's process: talks to the agent and waits"},
 	{"sandbox", "vmm netns agentclient agentproto", "one VM with its network and agent as a unit; knows no records"},
 	{"vmm", "", "a leaf: plain data in, QEMU out; knows no OCI"},
 	{"netns", "", "a leaf: a network namespace in, taps out; knows no OCI and no VMs"},
