@@ -41,6 +41,7 @@ const (
 	PassedFile_LISTENER_IPV4 PassedFile_Kind = 5
 	PassedFile_LISTENER_IPV6 PassedFile_Kind = 6
 	PassedFile_DEVICE        PassedFile_Kind = 7 // one of the guest's own memory devices
+	PassedFile_FILE          PassedFile_Kind = 8 // a regular file in the share
 )
 
 // Enum value maps for PassedFile_Kind.
@@ -54,6 +55,7 @@ var (
 		5: "LISTENER_IPV4",
 		6: "LISTENER_IPV6",
 		7: "DEVICE",
+		8: "FILE",
 	}
 	PassedFile_Kind_value = map[string]int32{
 		"UNKNOWN":       0,
@@ -64,6 +66,7 @@ var (
 		"LISTENER_IPV4": 5,
 		"LISTENER_IPV6": 6,
 		"DEVICE":        7,
+		"FILE":          8,
 	}
 )
 
@@ -1597,8 +1600,10 @@ type PassedFile struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          PassedFile_Kind        `protobuf:"varint,1,opt,name=kind,proto3,enum=runvm.agent.v1.PassedFile_Kind" json:"kind,omitempty"`
 	Device        string                 `protobuf:"bytes,2,opt,name=device,proto3" json:"device,omitempty"`                         // name in /dev: null, zero, full, random, urandom
-	OpenFlags     uint32                 `protobuf:"varint,3,opt,name=open_flags,json=openFlags,proto3" json:"open_flags,omitempty"` // of a device: O_RDONLY, O_WRONLY or O_RDWR
+	OpenFlags     uint32                 `protobuf:"varint,3,opt,name=open_flags,json=openFlags,proto3" json:"open_flags,omitempty"` // of a device or file: O_RDONLY, O_WRONLY or O_RDWR, and O_APPEND
 	Nonblock      bool                   `protobuf:"varint,4,opt,name=nonblock,proto3" json:"nonblock,omitempty"`                    // of a socket: O_NONBLOCK is set
+	Path          string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`                             // of a file, in the guest
+	Offset        int64                  `protobuf:"varint,6,opt,name=offset,proto3" json:"offset,omitempty"`                        // of a file, in bytes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1659,6 +1664,20 @@ func (x *PassedFile) GetNonblock() bool {
 		return x.Nonblock
 	}
 	return false
+}
+
+func (x *PassedFile) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *PassedFile) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
 }
 
 type CreateContainerResponse struct {
@@ -3748,14 +3767,16 @@ const file_agent_proto_rawDesc = "" +
 	"\x03gid\x18\a \x01(\rR\x03gid\"2\n" +
 	"\fSharedMemory\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x04R\x04size\"\x9d\x02\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\"\xd3\x02\n" +
 	"\n" +
 	"PassedFile\x123\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1f.runvm.agent.v1.PassedFile.KindR\x04kind\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x1d\n" +
 	"\n" +
 	"open_flags\x18\x03 \x01(\rR\topenFlags\x12\x1a\n" +
-	"\bnonblock\x18\x04 \x01(\bR\bnonblock\"\x86\x01\n" +
+	"\bnonblock\x18\x04 \x01(\bR\bnonblock\x12\x12\n" +
+	"\x04path\x18\x05 \x01(\tR\x04path\x12\x16\n" +
+	"\x06offset\x18\x06 \x01(\x03R\x06offset\"\x90\x01\n" +
 	"\x04Kind\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\x0f\n" +
 	"\vPIPE_READER\x10\x01\x12\x0f\n" +
@@ -3766,7 +3787,8 @@ const file_agent_proto_rawDesc = "" +
 	"\rLISTENER_IPV4\x10\x05\x12\x11\n" +
 	"\rLISTENER_IPV6\x10\x06\x12\n" +
 	"\n" +
-	"\x06DEVICE\x10\a\"+\n" +
+	"\x06DEVICE\x10\a\x12\b\n" +
+	"\x04FILE\x10\b\"+\n" +
 	"\x17CreateContainerResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\":\n" +
 	"\x15StartContainerRequest\x12!\n" +

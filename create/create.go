@@ -186,6 +186,7 @@ func (c *creation) prepare() (err error) {
 	if err = c.findDisks(); err != nil {
 		return err
 	}
+	c.shareFiles()
 	if err = c.checkHostNetwork(); err != nil {
 		return err
 	}

@@ -1,8 +1,11 @@
 package create
 
 import (
+	"path/filepath"
 	"strconv"
 
+	"github.com/runvm/runvm/agentproto"
+	"github.com/runvm/runvm/bundle"
 	"github.com/runvm/runvm/passfd"
 )
 
@@ -19,4 +22,18 @@ func (c *creation) findFiles() error {
 		p.Env = append(p.Env, "LISTEN_FDS="+strconv.Itoa(activated), "LISTEN_PID=1")
 	}
 	return nil
+}
+
+// shareFiles shows the guest the regular files among them.
+func (c *creation) shareFiles() {
+	for _, f := range c.files {
+		if f.Path == "" {
+			continue
+		}
+		index := len(c.plan.Shares)
+		c.plan.Shares = append(c.plan.Shares, bundle.Share{
+			Index: index, Source: f.Path, ReadOnly: f.ReadOnly(), Hidden: true,
+		})
+		f.Description.Path = filepath.Join(agentproto.SharedDir, c.shareDir, "mounts", strconv.Itoa(index))
+	}
 }

@@ -20,6 +20,8 @@ const first = 3
 type File struct {
 	File        *os.File
 	Description *agentproto.PassedFile
+	// Path is a regular file's on the host: the guest needs a share of it, and its path there in Description.
+	Path string
 }
 
 // Files are the descriptors of one process, in the order in which it numbers them from 3 on.
@@ -33,8 +35,18 @@ func FromCaller(preserve int) (Files, int, error) {
 	return files, activated, err
 }
 
-// Preserved takes preserve descriptors from 3 on.
-func Preserved(preserve int) (Files, error) { return collect(0, preserve) }
+// Preserved takes preserve descriptors from 3 on, for a process in a container that runs already: the share of that does
+// not grow, so regular files are refused.
+func Preserved(preserve int) (Files, error) {
+	files, err := collect(0, preserve)
+	for i, f := range files {
+		if f.Path != "" {
+			return nil, fmt.Errorf("file descriptor %d is a regular file, which cannot be passed to a process of exec: "+
+				"pass a pipe, as with \"cat %s |\", or a volume", first+i, f.Path)
+		}
+	}
+	return files, err
+}
 
 // activation is the number of sockets that were passed to this very process.
 func activation() int {
@@ -63,7 +75,13 @@ func collect(activated, preserve int) (Files, error) {
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, File{os.NewFile(uintptr(fd), "passed "+strconv.Itoa(fd)), description})
+		path := ""
+		if description.GetKind() == agentproto.PassedFile_FILE {
+			if path, err = pathOf(fd); err != nil {
+				return nil, err
+			}
+		}
+		files = append(files, File{os.NewFile(uintptr(fd), "passed "+strconv.Itoa(fd)), description, path})
 	}
 	return files, nil
 }
@@ -121,7 +139,7 @@ func describe(fd int) (*agentproto.PassedFile, error) {
 	case unix.S_IFCHR:
 		d, what = describeDevice(fd, st.Rdev)
 	case unix.S_IFREG:
-		what = "a regular file"
+		d, what = describeFile(fd, st.Nlink)
 	case unix.S_IFDIR:
 		what = "a directory"
 	case unix.S_IFBLK:
@@ -131,7 +149,7 @@ func describe(fd int) (*agentproto.PassedFile, error) {
 	}
 	if d == nil {
 		return nil, fmt.Errorf("file descriptor %d is %s, which cannot be passed into a virtual machine: "+
-			"only pipes, connected or listening stream sockets and devices such as /dev/null can", fd, what)
+			"only pipes, files, connected or listening stream sockets and devices such as /dev/null can", fd, what)
 	}
 	return d, nil
 }
@@ -142,6 +160,40 @@ func accessMode(fd int) int {
 		return -1
 	}
 	return flags & unix.O_ACCMODE
+}
+
+func describeFile(fd int, links uint64) (*agentproto.PassedFile, string) {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil || links == 0 || flags&unix.O_PATH != 0 {
+		return nil, "a regular file without a name"
+	}
+	offset, err := unix.Seek(fd, 0, unix.SEEK_CUR)
+	if err != nil {
+		return nil, "a file without a position"
+	}
+	return &agentproto.PassedFile{
+		Kind: agentproto.PassedFile_FILE, OpenFlags: uint32(flags & (unix.O_ACCMODE | unix.O_APPEND)), Offset: offset,
+	}, ""
+}
+
+// ReadOnly says that a file was opened for reading only.
+func (f File) ReadOnly() bool { return f.Description.GetOpenFlags()&unix.O_ACCMODE == unix.O_RDONLY }
+
+// pathOf finds a regular file by its name, and makes sure that it still is that file.
+func pathOf(fd int) (string, error) {
+	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil {
+		return "", err
+	}
+	var open, named unix.Stat_t
+	if err := unix.Fstat(fd, &open); err != nil {
+		return "", os.NewSyscallError("fstat", err)
+	}
+	if err := unix.Lstat(path, &named); err != nil || named.Dev != open.Dev || named.Ino != open.Ino {
+		return "", fmt.Errorf("file descriptor %d is a regular file that is no longer at %s: it cannot be passed into a "+
+			"virtual machine", fd, path)
+	}
+	return path, nil
 }
 
 func describePipe(fd int) (*agentproto.PassedFile, string) {

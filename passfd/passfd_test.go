@@ -83,11 +83,19 @@ func TestDescribe(t *testing.T) {
 		"listening, UNIX": {socket(unix.AF_UNIX, unix.SOCK_STREAM, true), agentproto.PassedFile_LISTENER_UNIX, ""},
 		"listening, IPv4": {socket(unix.AF_INET, unix.SOCK_STREAM, true), agentproto.PassedFile_LISTENER_IPV4, ""},
 		"null":            {open("/dev/null", unix.O_RDWR), agentproto.PassedFile_DEVICE, ""},
-		"regular file":    {open("/etc/passwd", unix.O_RDONLY), 0, "a regular file"},
-		"directory":       {open("/", unix.O_RDONLY), 0, "a directory"},
-		"anonymous":       {func(t *testing.T) int { fd, _ := unix.Eventfd(0, unix.EFD_CLOEXEC); return fd }, 0, "anon_inode:[eventfd]"},
-		"terminal":        {open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY), 0, "a terminal"},
-		"closed":          {func(*testing.T) int { return 1 << 20 }, 0, "is not open"},
+		"nameless file": {func(t *testing.T) int {
+			fd, err := unix.MemfdCreate("x", unix.MFD_CLOEXEC)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = unix.Close(fd) })
+			return fd
+		}, 0, "a regular file without a name"},
+		"regular file": {open("/etc/passwd", unix.O_RDONLY), agentproto.PassedFile_FILE, ""},
+		"directory":    {open("/", unix.O_RDONLY), 0, "a directory"},
+		"anonymous":    {func(t *testing.T) int { fd, _ := unix.Eventfd(0, unix.EFD_CLOEXEC); return fd }, 0, "anon_inode:[eventfd]"},
+		"terminal":     {open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY), 0, "a terminal"},
+		"closed":       {func(*testing.T) int { return 1 << 20 }, 0, "is not open"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, err := describe(tc.fd(t))
@@ -101,6 +109,35 @@ func TestDescribe(t *testing.T) {
 				t.Errorf("%v, %v; want %v", d, err, tc.kind)
 			}
 		})
+	}
+}
+
+func TestFilePosition(t *testing.T) {
+	f, err := os.OpenFile(filepath.Join(t.TempDir(), "f"), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	_, _ = f.WriteString("0123456789")
+	_, _ = f.Seek(4, io.SeekStart)
+	d, err := describe(int(f.Fd()))
+	if err != nil || d.GetOffset() != 4 || d.GetOpenFlags() != unix.O_RDWR|unix.O_APPEND {
+		t.Errorf("%v, %v", d, err)
+	}
+	if path, err := pathOf(int(f.Fd())); err != nil || path != f.Name() {
+		t.Errorf("%q, %v", path, err)
+	}
+	if err := os.Rename(f.Name(), f.Name()+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	if path, err := pathOf(int(f.Fd())); err != nil || path != f.Name()+".moved" {
+		t.Errorf("%q, %v", path, err)
+	}
+	if err := os.Remove(f.Name() + ".moved"); err != nil {
+		t.Fatal(err)
+	}
+	if path, err := pathOf(int(f.Fd())); err == nil {
+		t.Errorf("a removed file is at %q", path)
 	}
 }
 

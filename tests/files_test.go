@@ -156,7 +156,7 @@ func TestPassedFiles(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		regular := outputFile(t)
 		c := r.startWith(t, nil, []*os.File{regular}, "exec", "--preserve-fds", "1", "c1", "true")
-		want := "file descriptor 3 is a regular file, which cannot be passed into a virtual machine"
+		want := "file descriptor 3 is a regular file, which cannot be passed to a process of exec"
 		if code := c.code(t); code != 255 || !strings.Contains(c.out, want) {
 			t.Errorf("code %d, %q", code, c.out)
 		}
@@ -196,11 +196,29 @@ func TestSocketActivation(t *testing.T) {
 		t.Fatal(err)
 	}
 	outR, outW := pipe(t)
-	script := "echo $LISTEN_FDS $LISTEN_PID >&5; helper serve 3 2 && helper serve 4 1"
+	// Regular files are the same files, at the same place.
+	input, output := filepath.Join(t.TempDir(), "input"), filepath.Join(t.TempDir(), "output")
+	for path, text := range map[string]string{input: "skipped read", output: "old "} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inF, err := os.Open(input)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := inF.Seek(int64(len("skipped ")), io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	outF, err := os.OpenFile(output, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := "echo $LISTEN_FDS $LISTEN_PID >&5; cat <&6 >&7; helper serve 3 2 && helper serve 4 1"
 	bundle := helperBundle(t, []string{"sh", "-c", script})
 	// The pid must be that of runvm itself: a shell sets it and becomes runvm.
-	c := exec.Command("sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=2 exec "$@"`, "sh", runvmPath, "--root", r.root, "run", "--preserve-fds", "1", "--bundle", bundle, "c1")
-	c.ExtraFiles, c.Stdout, c.Stderr = []*os.File{unixF, tcpF, outW}, os.Stderr, os.Stderr
+	c := exec.Command("sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=2 exec "$@"`, "sh", runvmPath, "--root", r.root, "run", "--preserve-fds", "3", "--bundle", bundle, "c1")
+	c.ExtraFiles, c.Stdout, c.Stderr = []*os.File{unixF, tcpF, outW, inF, outF}, os.Stderr, os.Stderr
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -223,6 +241,35 @@ func TestSocketActivation(t *testing.T) {
 	}
 	if got, err := io.ReadAll(outR); err != nil || string(got) != "2 1\n" {
 		t.Errorf("LISTEN_FDS and LISTEN_PID: %q, %v", got, err)
+	}
+	if err := c.Wait(); err != nil {
+		t.Error(err)
+	}
+	if got, err := os.ReadFile(output); err != nil || string(got) != "old read" {
+		t.Errorf("the file holds %q, %v", got, err)
+	}
+}
+
+// TestPodmanPreserveFDs passes a file and a pipe through podman and conmon.
+func TestPodmanPreserveFDs(t *testing.T) {
+	newPodman(t)
+	file := outputFile(t)
+	if _, err := file.WriteString("content"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	outR, outW := pipe(t)
+	args := append(engine.flags(), "run", "--rm", "--network", "none", "--preserve-fds", "2", "busybox", "sh", "-c", "cat <&3 >&4")
+	c := exec.Command("podman", args...)
+	c.ExtraFiles, c.Stdout, c.Stderr = []*os.File{file, outW}, os.Stderr, os.Stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = outW.Close()
+	if got, err := io.ReadAll(outR); err != nil || string(got) != "content" {
+		t.Errorf("%q, %v", got, err)
 	}
 	if err := c.Wait(); err != nil {
 		t.Error(err)

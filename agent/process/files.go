@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"slices"
@@ -85,6 +86,8 @@ func makeFile(p *agentproto.PassedFile, uid, gid int) (child *os.File, ours *pas
 		return makeListener(unix.AF_INET6, p.GetNonblock(), &unix.SockaddrInet6{Addr: [16]byte{15: 1}})
 	case agentproto.PassedFile_DEVICE:
 		return openDevice(p)
+	case agentproto.PassedFile_FILE:
+		return openFile(p)
 	default:
 		return nil, nil, fmt.Errorf("kind %v cannot be passed", p.GetKind())
 	}
@@ -195,6 +198,18 @@ func openDevice(p *agentproto.PassedFile) (*os.File, *passed, error) {
 	f, err := os.OpenFile("/dev/"+p.GetDevice(), int(p.GetOpenFlags()&unix.O_ACCMODE), 0)
 	if err != nil {
 		return nil, nil, err
+	}
+	return f, &passed{}, nil
+}
+
+// openFile opens a file of the share where the host's descriptor stands. From then on the two go their own ways.
+func openFile(p *agentproto.PassedFile) (*os.File, *passed, error) {
+	f, err := os.OpenFile(p.GetPath(), int(p.GetOpenFlags()&(unix.O_ACCMODE|unix.O_APPEND)), 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := f.Seek(p.GetOffset(), io.SeekStart); err != nil {
+		return nil, nil, errors.Join(err, f.Close())
 	}
 	return f, &passed{}, nil
 }
