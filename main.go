@@ -48,9 +48,11 @@ process from run and exec, 255 for an exec that could not be started, otherwise 
 
 func main() {
 	g := &globals.Globals{Logger: logrus.New()}
-	if err := keepDescriptors(os.Args); err != nil {
+	inherited, err := keepDescriptors(os.Args)
+	if err != nil {
 		os.Exit(report(g, err))
 	}
+	g.Inherited = inherited
 	app := newApp(g)
 	args := os.Args
 	isShim := os.Getenv(shim.StageVariable) == shim.Stage
@@ -61,18 +63,22 @@ func main() {
 	if !isShim {
 		ctx, stop = signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	}
-	err := app.RunContext(ctx, flagsFirst(app, args))
+	err = app.RunContext(ctx, flagsFirst(app, args))
 	stop()
 	os.Exit(report(g, err))
 }
 
-// keepDescriptors keeps what the caller had open from reaching the processes that runvm starts. QEMU's jail and the
-// victim of hostoom are the exceptions: what they inherit is meant for them.
-func keepDescriptors(args []string) error {
+// keepDescriptors keeps what the caller had open from reaching the processes that runvm starts, and returns what that
+// is. QEMU's jail and the victim of hostoom are the exceptions: what they inherit is meant for them.
+func keepDescriptors(args []string) ([]int, error) {
 	if len(args) > 1 && (args[1] == vmm.JailCommand || args[1] == hostoom.VictimCommand) {
-		return nil
+		return nil, nil
 	}
-	return fdset.CloseOnExecFrom(3)
+	inherited, err := fdset.Inherited(3)
+	if err != nil {
+		return nil, err
+	}
+	return inherited, fdset.CloseOnExecFrom(3)
 }
 
 // shimArgs are the arguments of a shim, which come by environment: its own are those of the container's process.

@@ -170,7 +170,7 @@ func (e *execution) checkFlags(c *cli.Context) error {
 		return errors.New("cannot use console socket if runvm will not detach or allocate tty")
 	}
 	var err error
-	e.files, err = passfd.Preserved(c.Int("preserve-fds"))
+	e.files, err = passfd.Preserved(c.Int("preserve-fds"), e.globals.Inherited)
 	return err
 }
 

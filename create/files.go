@@ -12,7 +12,7 @@ import (
 // findFiles finds the descriptors that the caller hands to the container's process, and tells the process of those that
 // come from socket activation.
 func (c *creation) findFiles() error {
-	files, activated, err := passfd.FromCaller(c.PreserveFDs)
+	files, activated, err := passfd.FromCaller(c.PreserveFDs, c.globals.Inherited)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,9 @@ type Globals struct {
 	SystemdCgroup bool
 	ConfigPath    string
 
+	// Inherited are the descriptors from 3 on that the caller has left open, in rising order.
+	Inherited []int
+
 	Logger  *logrus.Logger
 	logFile *os.File
 }

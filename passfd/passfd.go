@@ -6,6 +6,7 @@ package passfd
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -28,17 +29,18 @@ type File struct {
 type Files []File
 
 // FromCaller takes the descriptors of socket activation (sd_listen_fds(3)), whose count is the second result, and
-// preserve more. Nothing is closed or changed by a refusal.
-func FromCaller(preserve int) (Files, int, error) {
+// preserve more. They must be among the inherited ones: others are this program's own. Nothing is closed or changed by a
+// refusal.
+func FromCaller(preserve int, inherited []int) (Files, int, error) {
 	activated := activation()
-	files, err := collect(activated, preserve)
+	files, err := collect(activated, preserve, inherited)
 	return files, activated, err
 }
 
-// Preserved takes preserve descriptors from 3 on, for a process in a container that runs already: the share of that does
+// Preserved takes preserve inherited descriptors from 3 on, for a process in a container that runs already: the share of that does
 // not grow, so regular files are refused.
-func Preserved(preserve int) (Files, error) {
-	files, err := collect(0, preserve)
+func Preserved(preserve int, inherited []int) (Files, error) {
+	files, err := collect(0, preserve, inherited)
 	for i, f := range files {
 		if f.Path != "" {
 			return nil, fmt.Errorf("file descriptor %d is a regular file, which cannot be passed to a process of exec: "+
@@ -61,9 +63,15 @@ func activation() int {
 	return n
 }
 
-func collect(activated, preserve int) (Files, error) {
+func collect(activated, preserve int, inherited []int) (Files, error) {
 	if preserve < 0 {
 		return nil, fmt.Errorf("--preserve-fds %d: want a number from 0 on", preserve)
+	}
+	for fd := first; fd < first+activated+preserve; fd++ {
+		if _, ok := slices.BinarySearch(inherited, fd); !ok {
+			return nil, fmt.Errorf("unable to stat preserved-fd %d (of %d): file descriptor %d is not open: %w",
+				fd-first-activated, preserve, fd, unix.EBADF)
+		}
 	}
 	if activated+preserve > agentproto.MaxPassedFiles {
 		return nil, fmt.Errorf("%d file descriptors to pass: at most %d can be passed into a virtual machine",

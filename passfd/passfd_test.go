@@ -1,6 +1,7 @@
 package passfd
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -159,8 +160,21 @@ func TestActivation(t *testing.T) {
 
 func TestTooMany(t *testing.T) {
 	for _, n := range []int{-1, agentproto.MaxPassedFiles + 1} {
-		if files, err := Preserved(n); err == nil {
+		all := make([]int, first+agentproto.MaxPassedFiles+1)
+		for i := range all {
+			all[i] = i
+		}
+		if files, err := Preserved(n, all); err == nil {
 			t.Errorf("%d: %v", n, files)
+		}
+	}
+}
+
+// Descriptors of this program's own are not the caller's.
+func TestNotInherited(t *testing.T) {
+	for _, inherited := range [][]int{nil, {4, 5}, {3, 5}} {
+		if files, err := Preserved(2, inherited); !errors.Is(err, unix.EBADF) {
+			t.Errorf("%v of %v: %v", files, inherited, err)
 		}
 	}
 }

@@ -262,7 +262,7 @@ func testFailingWriters(t *testing.T, r *runtime, id string) {
 
 func testExecPaused(t *testing.T, r *runtime, id string) {
 	r.must(t, "pause", id)
-	if got := r.run(t, "exec", id, "true"); got.code != 255 || !strings.Contains(got.stderr, "cannot exec in a paused container (use --ignore-paused)") {
+	if got := r.run(t, "exec", id, "true"); got.code != 255 || !strings.Contains(got.stderr, "cannot exec in a paused container (use --ignore-paused to override)") {
 		t.Errorf("%+v", got)
 	}
 	c := r.startWith(t, nil, nil, "exec", "--ignore-paused", id, "sh", "-c", "exit 6")

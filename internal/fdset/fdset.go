@@ -68,6 +68,19 @@ func closeOnExecEach(first int, keep []int) error {
 	return nil
 }
 
+// Inherited lists the open descriptors from first on that have come through an exec, in rising order: those without the
+// close-on-exec flag, which Go sets on all that it opens itself, its runtime's included.
+func Inherited(first int) ([]int, error) {
+	fds, err := Open()
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(fds, func(fd int) bool {
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		return fd < first || err != nil || flags&unix.FD_CLOEXEC != 0
+	}), nil
+}
+
 // Open lists the open descriptors of this process in rising order, without the one that it takes to list them.
 func Open() ([]int, error) {
 	dir, err := os.Open("/proc/self/fd")

@@ -99,3 +99,18 @@ func TestOpen(t *testing.T) {
 		}
 	}
 }
+
+func TestInheritedOnly(t *testing.T) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = unix.Close(fds[0]), unix.Close(fds[1]) }()
+	if _, err := unix.FcntlInt(uintptr(fds[1]), unix.F_SETFD, 0); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Inherited(3)
+	if err != nil || slices.Contains(got, fds[0]) || !slices.Contains(got, fds[1]) || slices.Contains(got, 2) {
+		t.Errorf("%v, %v; want %d and not %d", got, err, fds[1], fds[0])
+	}
+}
