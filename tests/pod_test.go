@@ -200,9 +200,9 @@ func foreignIPC(t *testing.T) int {
 // another machine.
 func TestPodWithoutInfra(t *testing.T) {
 	r := newRuntime(t)
-	netns := inNamespace(namespace(t, "runvm-lazy"))
-	a := newBundle(t, sleeper, inPod("unknown"), netns, withCgroup("lazy-a"))
-	b := newBundle(t, sleeper, inPod("unknown"), netns)
+	netns, pins := inNamespace(namespace(t, "runvm-lazy")), pinned(t)
+	a := newBundle(t, sleeper, inPod("unknown"), netns, pins, withCgroup("lazy-a"))
+	b := newBundle(t, sleeper, inPod("unknown"), netns, pins)
 	var joining sync.WaitGroup // both at once: one of them boots
 	joining.Go(func() { r.run(t, "run", "--detach", "--bundle", a, "a") })
 	joining.Go(func() { r.run(t, "run", "--detach", "--bundle", b, "b") })
@@ -215,9 +215,11 @@ func TestPodWithoutInfra(t *testing.T) {
 			t.Errorf("%s has boot id %q, want %q", id, got, boot)
 		}
 	}
-	network := func(id string) string { return r.must(t, "exec", id, "readlink", "/proc/self/ns/net") }
-	if a, b, alone := network("a"), network("b"), network("alone"); a != b || a == alone {
-		t.Errorf("network namespaces: a %q, b %q, alone %q; want the first two the same", a, b, alone)
+	for _, kind := range []string{"net", "ipc", "uts"} {
+		read := func(id string) string { return r.must(t, "exec", id, "readlink", "/proc/self/ns/"+kind) }
+		if a, b, alone := read("a"), read("b"), read("alone"); a != b || a == alone {
+			t.Errorf("%s namespaces: a %q, b %q, alone %q; want the first two the same", kind, a, b, alone)
+		}
 	}
 	r.launch(t, "other", sleeper, inPod("unknown"), inNamespace(namespace(t, "runvm-lazy2")))
 	if got := r.must(t, "exec", "other", "cat", bootID); got == boot {
@@ -244,6 +246,30 @@ func TestPodWithoutInfra(t *testing.T) {
 	r.must(t, "delete", "--force", "other")
 	if got := r.sandboxes(); len(got) != 0 {
 		t.Errorf("sandboxes left: %v", got)
+	}
+}
+
+// pinned makes an IPC and a UTS namespace that nobody is in, as CRI-O's pinns does, and puts a container into them.
+func pinned(t *testing.T) func(*specs.Spec) {
+	t.Helper()
+	paths := map[specs.LinuxNamespaceType]string{}
+	for _, kind := range []specs.LinuxNamespaceType{specs.IPCNamespace, specs.UTSNamespace} {
+		path := filepath.Join(t.TempDir(), string(kind))
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := command(t, "", "unshare", "--"+string(kind)+"="+path, "true"); got.code != 0 {
+			t.Fatalf("%+v", got)
+		}
+		t.Cleanup(func() { command(t, "", "umount", path) })
+		paths[kind] = path
+	}
+	return func(s *specs.Spec) {
+		for i, ns := range s.Linux.Namespaces {
+			if path := paths[ns.Type]; path != "" {
+				s.Linux.Namespaces[i].Path = path
+			}
+		}
 	}
 }
 
