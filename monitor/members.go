@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"time"
 
 	"github.com/runvm/runvm/sandbox"
 )
@@ -128,6 +129,9 @@ func (m *monitor) take(c net.Conn, id string) (*member, error) {
 	return member, nil
 }
 
+// leaveTimeout bounds what the guest may take, in all, to let go of a container: less than others wait for the monitor.
+const leaveTimeout = 10 * time.Second
+
 // leave takes one user away from a member. With the last user of all members the sandbox ends; the lifeline then stays
 // open until that has come about. A member that leaves others behind is removed alone.
 func (m *monitor) leave(member *member) {
@@ -140,8 +144,10 @@ func (m *monitor) leave(member *member) {
 		return
 	}
 	// The guest may be hostile: whatever it answers, and when, the host's side of the share goes.
-	guestErr := m.guest.RemoveContainer(context.Background(), member.id)
-	diskErr := m.guest.UnplugDisks(context.Background(), member.id)
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	guestErr := m.guest.RemoveContainer(ctx, member.id)
+	diskErr := m.guest.UnplugDisks(ctx, member.id)
 	hostErr := m.guest.Unshare(member.dir)
 	m.mu.Lock()
 	defer m.mu.Unlock()
