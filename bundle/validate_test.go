@@ -64,7 +64,7 @@ func TestValidate(t *testing.T) {
 		{"soft rlimit", func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_AS", Soft: 2, Hard: 1}} },
 			"exceeds the hard one"},
 		{"every rlimit", func(s *specs.Spec) {
-			for name := range strings.FieldsSeq(rlimits) {
+			for name := range rlimits {
 				s.Process.Rlimits = append(s.Process.Rlimits, specs.POSIXRlimit{Type: name, Soft: 1, Hard: 1})
 			}
 		}, ""},

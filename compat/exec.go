@@ -270,7 +270,7 @@ func (e *execution) startInGuest(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	process, err := json.Marshal(bundle.GuestProcess(e.process))
+	process, err := json.Marshal(bundle.InheritRlimits(bundle.GuestProcess(e.process)))
 	if err != nil {
 		return err
 	}

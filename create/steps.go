@@ -179,6 +179,7 @@ func (c *creation) killMonitor() error {
 
 // createInGuest makes the container in the guest.
 func (c *creation) createInGuest(ctx context.Context) error {
+	c.plan.Guest.Process = bundle.InheritRlimits(c.plan.Guest.Process)
 	spec, err := json.Marshal(c.plan.Guest)
 	if err != nil {
 		return err

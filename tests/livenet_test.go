@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	goruntime "runtime"
 	"slices"
 	"strings"
@@ -192,7 +193,8 @@ func TestPodmanUserNamespace(t *testing.T) {
 	}
 }
 
-// TestPodmanUserNamespaceAuto: podman takes the ids from the ranges of the user "containers".
+// TestPodmanUserNamespaceAuto: podman takes the ids from the ranges of the user "containers". With --ulimit host it leaves
+// the limits to the runtime, which hands on its own.
 func TestPodmanUserNamespaceAuto(t *testing.T) {
 	newPodman(t)
 	ranges := filepath.Join(t.TempDir(), "ranges")
@@ -200,10 +202,15 @@ func TestPodmanUserNamespaceAuto(t *testing.T) {
 		t.Fatal(err)
 	}
 	// In a mount namespace of its own: the host's files stay as they are.
-	script := `mount --bind "$0" /etc/subuid && mount --bind "$0" /etc/subgid && exec podman "$@"`
+	script := `mount --bind "$0" /etc/subuid && mount --bind "$0" /etc/subgid && ulimit -Ss 4096 && exec podman "$@"`
 	args := append([]string{"--mount", "sh", "-c", script, ranges}, engine.flags()...)
-	got := command(t, "", "unshare", append(args, "run", "--rm", "--userns=auto", "--network", "none", "busybox", "cat", "/proc/self/uid_map")...)
-	if fields := strings.Fields(got.stdout); got.code != 0 || len(fields) != 3 || fields[0] != "0" || fields[1] != "1000000" {
+	got := command(t, "", "unshare", append(args, "run", "--rm", "--userns=auto", "--ulimit", "host", "--network", "none",
+		"busybox", "sh", "-c", "cat /proc/self/uid_map; grep stack /proc/self/limits")...)
+	fields := strings.Fields(got.stdout)
+	if got.code != 0 || len(fields) < 3 || fields[0] != "0" || fields[1] != "1000000" {
+		t.Errorf("%+v", got)
+	}
+	if !regexp.MustCompile(`Max stack size +4194304 `).MatchString(got.stdout) {
 		t.Errorf("%+v", got)
 	}
 }
