@@ -211,6 +211,11 @@ echo x >> /count; echo started; echo failed >&2; touch /tmp/ready; while :; do s
 			t.Errorf("memory and network %q", out)
 		}
 	})
+	t.Run("update", func(t *testing.T) {
+		d := d.in(t)
+		d.must("update", "--memory", "300m", "--memory-swap", "-1", "--cpus", "1.5", "life")
+		d.expect(0, "314572800\n150000 100000\n", "exec", "life", "cat", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/cpu.max")
+	})
 	t.Run("cp", func(t *testing.T) {
 		d := d.in(t)
 		file, back := filepath.Join(t.TempDir(), "file"), filepath.Join(t.TempDir(), "back")
