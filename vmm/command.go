@@ -77,9 +77,13 @@ func (c Config) addMachine(line *commandLine) {
 		"maxcpus", maxCPUs))
 	size := strconv.Itoa(c.MemoryMiB) + "M"
 	line.add("-m", options("", "size", size))
-	if c.SharedMemory {
+	switch {
+	case c.MemoryFile != "":
+		line.add("-object", options("memory-backend-file", "id", "ram0", "size", size, "mem-path", c.MemoryFile,
+			"share", "on"))
+	case c.SharedMemory:
 		line.add("-object", options("memory-backend-memfd", "id", "ram0", "size", size, "share", "on"))
-	} else {
+	default:
 		line.add("-object", options("memory-backend-ram", "id", "ram0", "size", size))
 	}
 	line.add("-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-no-reboot",
@@ -96,7 +100,13 @@ func (c Config) addBoot(line *commandLine) {
 	if c.Cmdline != "" {
 		line.add("-append", c.Cmdline)
 	}
+	if c.Incoming {
+		line.add("-incoming", "defer")
+	}
 }
+
+// agentPort is the id of the agent's port, which VSERPORT_CHANGE reports.
+const agentPort = "agent0"
 
 // addChannels connects QMP, the serial console and the agent.
 func (c Config) addChannels(line *commandLine) {
@@ -109,10 +119,15 @@ func (c Config) addChannels(line *commandLine) {
 			"-device", options("isa-serial", "chardev", "console"))
 	}
 	if a := c.Agent; a.Serial != nil {
-		line.add("-chardev", options("socket", "id", "agent", "fd", line.inherit(a.Serial)),
+		socket := []string{"id", "agent", "fd", line.inherit(a.Serial)}
+		if a.Listening {
+			socket = append(socket, "server", "on", "wait", "off")
+		}
+		line.add("-chardev", options("socket", socket...),
 			// Port 0 is reserved for a console, so one port takes two.
 			"-device", options("virtio-serial-pci", "id", "serial0", "disable-legacy", "on", "max_ports", "2"),
-			"-device", options("virtserialport", "bus", "serial0.0", "chardev", "agent", "name", a.PortName))
+			"-device", options("virtserialport", "id", agentPort, "bus", "serial0.0", "chardev", "agent",
+				"name", a.PortName))
 	} else if a.VhostVsock != nil {
 		line.add("-device", options("vhost-vsock-pci", "id", "vsock0", "disable-legacy", "on",
 			"vhostfd", line.inherit(a.VhostVsock), "guest-cid", strconv.FormatUint(uint64(a.VsockCID), 10)))

@@ -124,6 +124,13 @@ func commands(t *testing.T) map[string]Config {
 	c.SharedMemory, c.Share = false, &Share{Type: Share9P, Tag: "tag,x=y", Path: "/s,readonly=on/a b"}
 	m["tcg-commas-9p"] = c
 
+	c = tcgSerial(t)
+	c.MemoryFile, c.Share, c.HotplugPorts, c.Agent.Listening = MemoryPath, nil, 6, true
+	m["tcg-template"] = c
+
+	c.Agent.Listening, c.Incoming = false, true
+	m["tcg-clone"] = c
+
 	m["tcg-bare"] = Config{Accel: TCG, CPUs: 1, MemoryMiB: 128, Kernel: "/vmlinux"}
 	return m
 }

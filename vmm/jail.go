@@ -27,6 +27,9 @@ type Jail struct {
 
 	Binds   []Bind
 	Devices []string // device nodes to make, under their own paths, for UID alone
+	// Memory, if not nil, is a file of which the jail gets a copy of its own, with the same holes, in a tmpfs at
+	// MemoryPath, for Config.MemoryFile. It stays the caller's.
+	Memory  *os.File `json:"-"`
 	RootDir string   // an existing empty directory on which the jail mounts its root, invisible outside
 }
 
@@ -46,8 +49,12 @@ type stageConfig struct {
 	Files  int // number of inherited files, from descriptor 3
 	Kernel string
 	Initrd string
+	Memory bool // one more inherited file, behind the report: Jail.Memory
 	Jail   Jail
 }
+
+// MemoryPath is where the jail has its copy of Jail.Memory.
+const MemoryPath = memoryDir + "/ram"
 
 // Start runs QEMU confined, in the calling process's network namespace (that of the whole process, not of a locked
 // thread). QEMU is killed when this process ends. Errors before QEMU takes over come back from here; an option that
@@ -63,6 +70,7 @@ func Start(c Config, binary string, jail Jail) (*Process, error) {
 	}
 	config, err := stageFile(stageConfig{
 		Binary: binary, Args: args, Files: len(files), Kernel: c.Kernel, Initrd: c.Initrd, Jail: jail,
+		Memory: jail.Memory != nil,
 	})
 	if err != nil {
 		return nil, err
@@ -78,6 +86,9 @@ func Start(c Config, binary string, jail Jail) (*Process, error) {
 	cmd := exec.Command("/proc/self/exe", JailCommand, strconv.Itoa(configFD))
 	cmd.Args[0] = "runvm"
 	cmd.ExtraFiles = append(append(cmd.ExtraFiles, files...), config, reportEnd)
+	if jail.Memory != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, jail.Memory)
+	}
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &unix.SysProcAttr{

@@ -65,6 +65,11 @@ func buildRoot(s stageConfig) error {
 			return err
 		}
 	}
+	if s.Memory {
+		if err := os.Mkdir(memoryDir, 0o711); err != nil {
+			return fmt.Errorf("in the new root: %w", err)
+		}
+	}
 	if err := restrict(unix.AT_FDCWD, "/", true, false); err != nil {
 		return fmt.Errorf("make the new root read-only: %w", err)
 	}

@@ -20,6 +20,7 @@ import (
 //
 //	parent (Start)                        stage (JailMain)
 //	  files..., configuration, report  →   descriptors 3..., last argument, last argument + 1
+//	  memory of a template, if any     →   last argument + 2
 //	                                       mounts, devices, pivot_root, ids, capabilities
 //	  end of file on the report        ←   execve closes the report's writing end
 //	  or: text                         ←   what failed
@@ -51,6 +52,11 @@ func runStage(configFD int, report *os.File) error {
 	unix.Umask(0) // the mount points must be passable for QEMU's user
 	if err := buildRoot(s); err != nil {
 		return err
+	}
+	if s.Memory {
+		if err := copyMemory(os.NewFile(uintptr(configFD+2), "memory"), s.Jail); err != nil {
+			return err
+		}
 	}
 	unix.Umask(0o077)
 	if err := limitResources(); err != nil {

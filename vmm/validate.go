@@ -29,7 +29,7 @@ func (c Config) validate() error {
 	errs := []error{c.validateMachine(), c.Agent.validate()}
 	if c.Share != nil {
 		errs = append(errs, c.Share.validate())
-		if c.Share.Type == ShareVirtiofs && !c.SharedMemory {
+		if c.Share.Type == ShareVirtiofs && !c.SharedMemory && c.MemoryFile == "" {
 			errs = append(errs, invalid("a virtiofs share needs shared memory"))
 		}
 	}
@@ -60,7 +60,7 @@ func (c Config) validateMachine() error {
 	case c.Kernel == "":
 		return invalid("no kernel")
 	}
-	for _, s := range []string{c.Name, c.Kernel, c.Initrd, c.Cmdline} {
+	for _, s := range []string{c.Name, c.Kernel, c.Initrd, c.Cmdline, c.MemoryFile} {
 		if strings.ContainsRune(s, 0) {
 			return invalid("%q contains a NUL byte", s)
 		}
@@ -72,6 +72,8 @@ func (a AgentChannel) validate() error {
 	switch {
 	case a.Serial != nil && a.VhostVsock != nil:
 		return invalid("the agent has both a serial port and vsock: want one")
+	case a.Listening && a.Serial == nil:
+		return invalid("a listening serial port without a socket")
 	case a.Serial != nil && (a.PortName == "" || len(a.PortName) > maxPortName):
 		return invalid("serial port name %q: want 1 to %d bytes", a.PortName, maxPortName)
 	case a.VhostVsock != nil && (a.VsockCID < firstGuestCID || a.VsockCID == 1<<32-1):

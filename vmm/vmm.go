@@ -15,6 +15,10 @@ type Config struct {
 
 	// SharedMemory backs the guest's memory with a shared memfd, which vhost-user (virtiofs) needs.
 	SharedMemory bool
+	// MemoryFile backs it with this file instead, as QEMU sees it, shared as well; see Jail.Memory.
+	MemoryFile string
+	// Incoming makes QEMU wait for the state that QMP.Load gives it, instead of booting.
+	Incoming bool
 
 	Kernel  string // path of a vmlinux with a PVH note, or of a bzImage
 	Initrd  string // path; empty: none
@@ -32,8 +36,9 @@ type Config struct {
 
 // AgentChannel is how the guest's agent is reached: a virtio serial port or vsock. The zero value is no channel.
 type AgentChannel struct {
-	Serial   *os.File // connected stream socket
-	PortName string   // name of the virtio serial port, at most 31 bytes without commas
+	Serial    *os.File // connected stream socket
+	Listening bool     // Serial listens instead, and nobody connects: for a template
+	PortName  string   // name of the virtio serial port, at most 31 bytes without commas
 
 	VsockCID   uint32   // at least 3, vsock(7)
 	VhostVsock *os.File // open /dev/vhost-vsock
