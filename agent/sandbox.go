@@ -25,7 +25,7 @@ func (s *Server) GetHello(context.Context, *agentproto.GetHelloRequest) (*agentp
 	if err := unix.Uname(&name); err != nil {
 		return nil, toStatus(err)
 	}
-	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	bootID, err := s.bootID()
 	if err != nil {
 		return nil, toStatus(err)
 	}
@@ -35,9 +35,21 @@ func (s *Server) GetHello(context.Context, *agentproto.GetHelloRequest) (*agentp
 	}
 	return &agentproto.Hello{
 		Protocol: agentproto.Protocol, Version: s.options.Version,
-		KernelRelease: unix.ByteSliceToString(name.Release[:]), BootId: strings.TrimSpace(string(bootID)),
+		KernelRelease: unix.ByteSliceToString(name.Release[:]), BootId: bootID,
 		Filesystems: mountable(string(filesystems)),
 	}, nil
+}
+
+// bootID is the kernel's boot id, once ConfigureSandbox has been called: the kernel draws it when it is first read, and
+// clones of one template must not draw the same.
+func (s *Server) bootID() (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.configured {
+		return "", nil
+	}
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(id)), err
 }
 
 // mountable picks the share types out of the text of /proc/filesystems.
@@ -48,7 +60,7 @@ func mountable(filesystems string) []string {
 
 // ConfigureSandbox implements the call.
 func (s *Server) ConfigureSandbox(
-	_ context.Context, r *agentproto.ConfigureSandboxRequest,
+	ctx context.Context, r *agentproto.ConfigureSandboxRequest,
 ) (*agentproto.ConfigureSandboxResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +80,7 @@ func (s *Server) ConfigureSandbox(
 		}
 	}
 	if share := r.GetShare(); share != nil {
-		if err := mountShare(share); err != nil {
+		if err := mountShare(ctx, share); err != nil {
 			return nil, toStatus(err)
 		}
 		s.shared = true
@@ -94,21 +106,6 @@ func setClock(unixNano int64) error {
 	now := unix.NsecToTimespec(unixNano)
 	if err := unix.ClockSettime(unix.CLOCK_REALTIME, &now); err != nil {
 		return fmt.Errorf("set the clock: %w", err)
-	}
-	return nil
-}
-
-// mountShare mounts the sandbox's share at agentproto.SharedDir.
-func mountShare(share *agentproto.Share) error {
-	if !slices.Contains(shareTypes, share.GetType()) {
-		return fmt.Errorf("share of type %q: want one of %v", share.GetType(), shareTypes)
-	}
-	if err := os.MkdirAll(agentproto.SharedDir, 0o711); err != nil {
-		return err
-	}
-	data := strings.Join(share.GetOptions(), ",")
-	if err := unix.Mount(share.GetTag(), agentproto.SharedDir, share.GetType(), 0, data); err != nil {
-		return fmt.Errorf("mount the %s share %q with options %q: %w", share.GetType(), share.GetTag(), data, err)
 	}
 	return nil
 }

@@ -115,7 +115,7 @@ func attach(t testing.TB, c *agentclient.Client, p *agentproto.Process, stdin io
 
 func TestHello(t *testing.T) {
 	c := connect(t, newServer(t))
-	if h := c.Hello(); h.GetVersion() != "test" || h.GetKernelRelease() == "" || len(h.GetBootId()) != 36 {
+	if h := c.Hello(); h.GetVersion() != "test" || h.GetKernelRelease() == "" || h.GetBootId() != "" {
 		t.Errorf("hello %v", h)
 	}
 }

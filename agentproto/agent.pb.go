@@ -230,7 +230,7 @@ type Hello struct {
 	Protocol      uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`                               // see Compatibility above
 	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`                                  // of runvm, for people
 	KernelRelease string                 `protobuf:"bytes,3,opt,name=kernel_release,json=kernelRelease,proto3" json:"kernel_release,omitempty"` // as uname -r prints it in the guest
-	BootId        string                 `protobuf:"bytes,4,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`                      // /proc/sys/kernel/random/boot_id
+	BootId        string                 `protobuf:"bytes,4,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`                      // /proc/sys/kernel/random/boot_id; empty before ConfigureSandbox
 	Filesystems   []string               `protobuf:"bytes,5,rep,name=filesystems,proto3" json:"filesystems,omitempty"`                          // kinds of share this guest can mount: "virtiofs", "9p"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
