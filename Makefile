@@ -16,7 +16,7 @@ AGENT_TAGS := seccomp,netgo,osusergo,runc_nocriu,grpcnotrace
 TESTFLAGS ?=
 FUZZTIME ?= 5s
 
-.PHONY: all build agent guest images install uninstall demo test unit privileged vm e2e bench lint generate check-generated fuzz \
+.PHONY: all build agent guest kernel small-guest images install uninstall demo test unit privileged vm e2e bench lint generate check-generated fuzz \
 	golden clean needs needs-build needs-engines
 
 all: build guest
@@ -31,6 +31,18 @@ agent: needs-build
 guest: agent
 	guest/fetch-kernel.sh build/kernel
 	go run ./guest/cmd/mkguest -kernel-deb "$$(ls -t build/kernel/*.deb | head -n 1)" -agent build/runvm-agent -o build/guest
+	rm -rf build/guest/small
+	test ! -e build/kernel/small || $(MAKE) small-guest
+
+# The small guest kernel, built from the distribution's source: minutes, and 4 GB of disk. Afterwards "make guest" makes a
+# second image with it, which runvm prefers.
+kernel:
+	scripts/install-needs.sh kernel
+	guest/kernel/build.sh build/kernel
+	$(MAKE) guest
+
+small-guest:
+	go run ./guest/cmd/mkguest -kernel-root build/kernel/small -agent build/runvm-agent -o build/guest/small
 
 # Container images and root file systems for the demo and the tests, from distribution packages.
 images: needs
@@ -50,6 +62,8 @@ install: all
 	install -D -m 0644 build/guest/vmlinux $(DESTDIR)$(PREFIX)/share/runvm/vmlinux
 	install -D -m 0644 build/guest/initramfs.cpio $(DESTDIR)$(PREFIX)/share/runvm/initramfs.cpio
 	install -D -m 0644 build/guest/manifest.json $(DESTDIR)$(PREFIX)/share/runvm/manifest.json
+	rm -rf $(DESTDIR)$(PREFIX)/share/runvm/small
+	test ! -e build/guest/small || install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/runvm/small build/guest/small/*
 	install -D -m 0644 man/runvm.8 $(DESTDIR)$(PREFIX)/share/man/man8/runvm.8
 	install -D -m 0644 dist/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/runvm
 	test -e $(DESTDIR)/etc/runvm/config.toml || install -D -m 0644 dist/config.toml $(DESTDIR)/etc/runvm/config.toml
@@ -66,6 +80,7 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/runvm $(DESTDIR)$(PREFIX)/share/man/man8/runvm.8
 	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/runvm
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/runvm/,vmlinux initramfs.cpio manifest.json)
+	rm -rf $(DESTDIR)$(PREFIX)/share/runvm/small
 	rm -f $(DESTDIR)/etc/containers/containers.conf.d/50-runvm.conf
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/doc/runvm/,docker-daemon.json containerd.toml)
 	-rmdir $(DESTDIR)$(PREFIX)/share/runvm $(DESTDIR)$(PREFIX)/share/doc/runvm

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -118,6 +119,35 @@ func TestBuildIsReproducible(t *testing.T) {
 	for _, e := range entries {
 		if !bytes.Equal(read(t, filepath.Join(a.Out, e.Name())), read(t, filepath.Join(b.Out, e.Name()))) {
 			t.Errorf("%s differs between two builds", e.Name())
+		}
+	}
+}
+
+// A kernel that has everything built in gives an image without modules and without a list of them.
+func TestBuildWithoutModules(t *testing.T) {
+	root := t.TempDir()
+	builtin := ""
+	for _, g := range groups() {
+		for _, name := range slices.Concat(g.required, g.optional) {
+			builtin += "kernel/" + name + ".ko\n"
+		}
+	}
+	write(t, filepath.Join(root, "boot/vmlinuz-"+release), fakeKernel(t, xenPVHNote))
+	write(t, filepath.Join(root, "lib/modules", release, "modules.builtin"), []byte(builtin))
+	if err := os.Mkdir(filepath.Join(root, "lib/modules", release, "kernel"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	o := options(t, root)
+	m, err := Build(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files, ok := m.Modules["virtiofs"]; !ok || len(files) > 0 {
+		t.Errorf("group virtiofs has the files %v, present: %v", files, ok)
+	}
+	for name := range unpack(t, filepath.Join(o.Out, image.InitrdName)) {
+		if strings.HasPrefix(name, "lib") {
+			t.Errorf("%s is in the image", name)
 		}
 	}
 }

@@ -119,9 +119,13 @@ func initramfs(agent []byte, list modlist.Modules, files map[string][]byte) ([]b
 		// /dev/null when a standard descriptor is closed.
 		{name: "dev/console", mode: modeChar | 0o600, major: 5, minor: 1},
 		{name: "dev/null", mode: modeChar | 0o666, major: 1, minor: 3},
-		{name: modlist.Path[1:], mode: modeFile | 0o644, data: append(index, '\n')},
 	}
-	for _, dir := range []string{"dev", "lib", "lib/modules", "newroot", "proc", "run", "sys", "tmp"} {
+	dirs := []string{"dev", "newroot", "proc", "run", "sys", "tmp"}
+	if len(files) > 0 { // the agent loads nothing where there is no list
+		dirs = append(dirs, "lib", "lib/modules")
+		entries = append(entries, entry{name: modlist.Path[1:], mode: modeFile | 0o644, data: append(index, '\n')})
+	}
+	for _, dir := range dirs {
 		entries = append(entries, entry{name: dir, mode: modeDir | 0o755})
 	}
 	for name, data := range files {

@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building ("build"), demo and most tests ("all"), or all tests ("engines") need, those
-# that are missing only. No daemon is started and no package removed.
+# Installs the Debian packages that building ("build"), the small guest kernel ("kernel"), demo and most tests ("all"),
+# or all tests ("engines") need, those that are missing only. No daemon is started and no package removed.
 set -euo pipefail
 
 build=(gcc libc6-dev libseccomp-dev make git ca-certificates protobuf-compiler dpkg-dev)
+kernel=(flex bison bc libelf-dev xz-utils)
 run=(qemu-system-x86 podman catatonit conmon netavark aardvark-dns runc crun busybox-static debootstrap iproute2 iptables
 	procps curl xz-utils e2fsprogs man-db shellcheck)
 engines=(docker.io containerd docker-compose)
 case "${1:-}" in
 build) want=("${build[@]}") ;;
+kernel) want=("${build[@]}" "${kernel[@]}") ;;
 all) want=("${build[@]}" "${run[@]}") ;;
 engines) want=("${build[@]}" "${run[@]}" "${engines[@]}") ;;
 *)
-	echo "usage: $0 build|all|engines" >&2
+	echo "usage: $0 build|kernel|all|engines" >&2
 	exit 2
 	;;
 esac

@@ -19,6 +19,9 @@ const (
 	ManifestName = "manifest.json"
 )
 
+// SmallDir is the folder, inside an image's folder, of the image with the small kernel of `make kernel`.
+const SmallDir = "small"
+
 const maxManifest = 1 << 20 // bytes
 
 // ErrNotFound is the error of a host on which no guest image is installed.
@@ -41,19 +44,20 @@ type Image struct {
 }
 
 // Find returns the configured kernel and initramfs, or, where both are empty, the first complete image of:
-// exeDir/guest, exeDir/../share/runvm, /usr/local/share/runvm, /usr/share/runvm. The error wraps ErrNotFound, or says
-// what is wrong with the files that were configured.
+// exeDir/guest, exeDir/../share/runvm, /usr/local/share/runvm, /usr/share/runvm. In each of them the image in SmallDir
+// comes first: it boots faster. The error wraps ErrNotFound, or says what is wrong with the files that were configured.
 func Find(configKernel, configInitramfs, exeDir string) (Image, error) {
 	if configKernel != "" || configInitramfs != "" {
 		return configured(configKernel, configInitramfs)
 	}
 	dirs := searchPath(exeDir)
 	for _, dir := range dirs {
-		img := Image{Kernel: filepath.Join(dir, KernelName), Initrd: filepath.Join(dir, InitrdName)}
-		if isFile(img.Kernel) != nil || isFile(img.Initrd) != nil {
-			continue
+		for _, d := range []string{filepath.Join(dir, SmallDir), dir} {
+			img := Image{Kernel: filepath.Join(d, KernelName), Initrd: filepath.Join(d, InitrdName)}
+			if isFile(img.Kernel) == nil && isFile(img.Initrd) == nil {
+				return img.withManifest()
+			}
 		}
-		return img.withManifest()
 	}
 	return Image{}, fmt.Errorf("%w: looked for %s and %s in %s: run `make guest` or `make install`, or set "+
 		"guest.kernel and guest.initramfs in /etc/runvm/config.toml", ErrNotFound, KernelName, InitrdName,

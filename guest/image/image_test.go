@@ -45,6 +45,15 @@ func TestFind(t *testing.T) {
 	if img, err = Find("", "", exeDir); err != nil || img.Kernel != filepath.Join(exeDir, "guest", KernelName) {
 		t.Errorf("got %+v, %v, want the one beside the program", img, err)
 	}
+	small := filepath.Join(exeDir, "guest", SmallDir)
+	install(t, small, KernelName) // incomplete: passed over
+	if img, err = Find("", "", exeDir); err != nil || img.Kernel != filepath.Join(exeDir, "guest", KernelName) {
+		t.Errorf("got %+v, %v, want the complete one", img, err)
+	}
+	install(t, small, InitrdName)
+	if img, err = Find("", "", exeDir); err != nil || img.Kernel != filepath.Join(small, KernelName) {
+		t.Errorf("got %+v, %v, want the one with the small kernel", img, err)
+	}
 }
 
 func TestFindConfigured(t *testing.T) {
