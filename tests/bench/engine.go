@@ -29,29 +29,38 @@ type engine struct {
 	dir        string   // holds everything below
 	stderr     *os.File // of every command and container
 	id         string
+	env        []string // nil: ours
+	template   string   // that was made for the engine
 }
 
-// find returns the runtimes that are here and run a container, and why the others are left out.
+// find returns the runtimes that are here and run a container, and why the others are left out. The caller tidies
+// the engines, also beside an error.
 func find(ctx context.Context, o options, dir string) (engines []*engine, left map[string]string, err error) {
 	left = map[string]string{}
-	for _, name := range []string{"runvm", "runc", "crun"} {
+	for _, name := range []string{fromTemplate, booted, "runc", "crun"} {
 		program := name
-		if name == "runvm" {
+		if name == fromTemplate || name == booted {
 			program = o.runvm
 		}
 		e, err := newEngine(name, program, o.root, dir)
 		if err == nil {
+			err = e.prepare(ctx)
+		}
+		if err == nil {
 			// Not counted: caches are filled, and what cannot work shows.
 			err = e.round(ctx, samples{})
 		}
-		if ctx.Err() != nil {
-			return nil, nil, context.Cause(ctx)
-		}
-		if err != nil {
-			left[name] = err.Error()
+		if err == nil {
+			engines = append(engines, e)
 			continue
 		}
-		engines = append(engines, e)
+		if e != nil {
+			err = errors.Join(err, e.tidy())
+		}
+		if ctx.Err() != nil {
+			return engines, nil, context.Cause(ctx)
+		}
+		left[name] = err.Error()
 	}
 	return engines, left, nil
 }
@@ -100,7 +109,7 @@ func (e *engine) run(ctx context.Context, args ...string) (time.Duration, error)
 		return 0, err
 	}
 	c := exec.CommandContext(ctx, e.path, append([]string{"--root", filepath.Join(e.dir, "state")}, args...)...)
-	c.Stderr = e.stderr
+	c.Stderr, c.Env = e.stderr, e.env
 	// A group of its own: Ctrl-C ends the benchmark, which then tidies up.
 	c.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	started := time.Now()

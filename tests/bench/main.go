@@ -1,7 +1,7 @@
-// Command bench compares runvm with the native runtimes of the machine, interleaved in one run: how long each operation
-// takes and how much memory one idle container costs. It needs root and what "make all images" builds. A runtime that
-// is not installed or does not work here is left out and the reason printed. Everything it makes it removes, also when
-// interrupted.
+// Command bench compares runvm, from a template and booted, with the native runtimes of the machine, interleaved in one
+// run: how long each operation takes and how much memory one idle container costs. It needs root and what "make all
+// images" builds. A runtime that is not installed or does not work here is left out and the reason printed. Everything
+// it makes it removes, also when interrupted.
 //
 //	go run ./tests/bench [-runs N] [-json FILE]
 package main
@@ -74,6 +74,9 @@ func measure(ctx context.Context, o options) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	engines, left, err := find(ctx, o, dir)
+	for _, e := range engines {
+		defer func() { err = errors.Join(err, e.tidy()) }()
+	}
 	if err != nil {
 		return err
 	}
