@@ -34,7 +34,7 @@ guest: agent
 	rm -rf build/guest/small
 	test ! -e build/kernel/small || $(MAKE) small-guest
 
-# The small guest kernel, built from the distribution's source: minutes, and 4 GB of disk. Afterwards "make guest" makes a
+# The small guest kernel, built from the distribution's source: minutes, and 2 GB of disk. Afterwards "make guest" makes a
 # second image with it, which runvm prefers.
 kernel:
 	scripts/install-needs.sh kernel

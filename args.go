@@ -8,14 +8,14 @@ import (
 )
 
 // flagsFirst moves a command's flags before its arguments ("runvm delete ID --force"), as runc's command line allows.
-// Commands whose arguments are another program's command line (exec, ps) stay as they are.
+// Commands whose arguments are another program's command line (exec, ps), or a command of their own, stay as they are.
 func flagsFirst(app *cli.App, args []string) []string {
 	at := commandIndex(app, args)
 	if at < 0 || args[len(args)-1] == completionFlag {
 		return args
 	}
 	command := app.Command(args[at])
-	if command == nil || command.Name == "exec" || command.Name == "ps" {
+	if command == nil || command.Name == "exec" || command.Name == "ps" || len(command.Subcommands) > 0 {
 		return args
 	}
 	var flags, rest []string

@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
+	"github.com/runvm/runvm/admin"
 	"github.com/runvm/runvm/compat"
 	"github.com/runvm/runvm/create"
 	deletecmd "github.com/runvm/runvm/delete"
@@ -25,6 +26,7 @@ import (
 	"github.com/runvm/runvm/shim"
 	"github.com/runvm/runvm/start"
 	"github.com/runvm/runvm/state"
+	"github.com/runvm/runvm/template"
 	"github.com/runvm/runvm/vmm"
 )
 
@@ -110,7 +112,9 @@ func newApp(g *globals.Globals) *cli.App {
 			compat.FeaturesCommand(), kill.Command(g), compat.ListCommand(g), compat.PauseCommand(g), compat.PsCommand(g),
 			compat.RestoreCommand(), compat.ResumeCommand(g), compat.RunCommand(g), compat.SpecCommand(), start.Command(g),
 			state.Command(g), compat.UpdateCommand(g),
+			admin.TemplateCommand(g),
 			stage(monitor.Stage, func(c *cli.Context) error { return monitor.Main(c.Context, g.Logger) }),
+			stage(template.Stage, func(c *cli.Context) error { return template.Main(c.Context) }),
 			stage(vmm.JailCommand, func(*cli.Context) error { return vmm.JailMain() }),
 			stage(hostoom.VictimCommand, func(*cli.Context) error { return hostoom.VictimMain() }),
 			stage(shim.Stage, func(*cli.Context) error {

@@ -23,6 +23,7 @@ type Config struct {
 	QEMU      string `toml:"qemu_path"`      // empty: qemu-system-x86_64 of the PATH
 	Virtiofsd string `toml:"virtiofsd_path"` // empty: where distributions put it
 	Accel     string `toml:"accelerator"`    // "auto", "kvm", "tcg"
+	Template  string `toml:"template"`       // "auto", "off"
 	Guest     Guest  `toml:"guest"`
 	VM        VM     `toml:"vm"`
 	Share     Share  `toml:"share"`
@@ -64,7 +65,7 @@ type Cgroup struct {
 // Default is the built-in configuration.
 func Default() Config {
 	return Config{
-		Accel: "auto",
+		Accel: "auto", Template: "auto",
 		VM: VM{
 			CPUs: 1, MemoryMiB: 512, PodMemoryMiB: 2048, HeadroomMiB: 128, TBSizeMiB: 64, HotplugPorts: 4, Transport: "auto", BootSeconds: 120,
 		},
@@ -132,6 +133,7 @@ func (c *Config) check() error {
 	}
 	return errors.Join(
 		oneOf("accelerator", c.Accel, "auto", "kvm", "tcg"),
+		oneOf("template", c.Template, "auto", "off"),
 		oneOf("vm.transport", c.VM.Transport, "auto", "vsock", "serial"),
 		oneOf("share.type", c.Share.Type, "auto", "virtiofs", "9p"),
 		oneOf("share.cache", c.Share.Cache, "always", "auto", "never"),

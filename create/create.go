@@ -80,6 +80,8 @@ type creation struct {
 	monitor    *monitor.Process
 	console    *console.Pair
 	pidfd      *pidfd.Socket // who wants a pidfd of the shim
+
+	makeTemplate func() // for the next container; nil: there is one, or there shall be none
 }
 
 // Run makes a container, or leaves nothing behind.
@@ -147,6 +149,9 @@ func Run(ctx context.Context, g *globals.Globals, o Options) (_ *Result, err err
 		return nil, err
 	}
 	u.Release()
+	if c.makeTemplate != nil {
+		c.makeTemplate()
+	}
 	return &Result{Container: c.container, Shim: c.shim, Console: c.console}, nil
 }
 

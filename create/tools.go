@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -81,21 +80,17 @@ func (c *creation) sandboxConfig() sandbox.Config {
 	if hostname == "" {
 		hostname = "runvm"
 	}
-	return sandbox.Config{
-		ID: c.place.Sandbox.ID, Hostname: hostname,
-		Dirs: sandbox.Dirs{
-			Shared: dir.Shared(), Jail: dir.Jail(), VM: dir.VM(), Share: dir.ShareSocket(), QMP: dir.QMPSocket(),
-		},
-		QEMU: c.tools.qemu, Virtiofsd: c.tools.virtiofsd, VirtiofsdRust: c.tools.virtiofsdRust,
-		Cache: c.config.Share.Cache, CacheTimeout: c.config.Share.TimeoutSeconds,
-		Kernel: c.tools.image.Kernel, Initrd: c.tools.image.Initrd, Parameters: c.config.Guest.Parameters,
-		Accel: c.tools.accel, TBSizeMiB: c.config.VM.TBSizeMiB,
-		CPUs: size.CPUs, MemoryMiB: size.MemoryMiB,
-		HotplugPorts: min(c.config.VM.HotplugPorts+len(c.plan.Disks), vmm.MaxHotplugPorts), Vsock: c.tools.vsock,
-		BootTimeout: time.Duration(c.config.VM.BootSeconds) * time.Second,
-		// The monitor runs in the namespace, and its own path to it stays valid whatever becomes of the engine's.
-		NetNS: "/proc/self/ns/net",
+	s := machineConfig(c.config, c.tools)
+	s.ID, s.Hostname = c.place.Sandbox.ID, hostname
+	s.Dirs = sandbox.Dirs{
+		Shared: dir.Shared(), Jail: dir.Jail(), VM: dir.VM(), Share: dir.ShareSocket(), QMP: dir.QMPSocket(),
 	}
+	s.CPUs, s.MemoryMiB = size.CPUs, size.MemoryMiB
+	s.HotplugPorts = min(c.config.VM.HotplugPorts+len(c.plan.Disks), vmm.MaxHotplugPorts)
+	// The monitor runs in the namespace, and its own path to it stays valid whatever becomes of the engine's.
+	s.NetNS = "/proc/self/ns/net"
+	c.findTemplate(&s)
+	return s
 }
 
 // minMemoryMiB is the memory of a VM that no limit asks for more of. One whose further containers are still to come gets

@@ -49,8 +49,10 @@ func newSerialChannel() (*serialChannel, error) {
 }
 
 func (s *serialChannel) guestEnd() (vmm.AgentChannel, []string) {
-	return vmm.AgentChannel{Serial: s.guest, PortName: agentproto.SerialPortName}, []string{"runvm.transport=serial"}
+	return vmm.AgentChannel{Serial: s.guest, PortName: agentproto.SerialPortName}, serialParameters()
 }
+
+func serialParameters() []string { return []string{"runvm.transport=serial"} }
 
 func (s *serialChannel) started() { _ = s.guest.Close() }
 

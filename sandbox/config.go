@@ -30,11 +30,12 @@ type Config struct {
 	HotplugPorts   int
 	Vsock          bool // the agent is reached over vsock, otherwise over a virtio-serial port
 	BootTimeout    time.Duration
+	Template       string // directory of a template of this very machine to clone; empty: boot
 
 	NetNS string // the namespace to take interfaces from: a path that stays valid while the sandbox lives
 }
 
-// Dirs are the directories of a sandbox on the host; all exist.
+// Dirs are the directories of a sandbox on the host; all exist. A template needs Jail, VM and QMP only.
 type Dirs struct {
 	Shared string // empty; the share's tree is mounted here in the monitor's mount namespace
 	Jail   string // empty; QEMU's root is mounted here in QEMU's mount namespace

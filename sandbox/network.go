@@ -39,18 +39,25 @@ func (n *nic) serves(i netns.Interface) bool {
 
 // attachNICs makes a tap for every interface of the namespace, and a port for each besides those for other devices.
 func (s *Sandbox) attachNICs(state netns.State) error {
-	s.ports = s.config.HotplugPorts
 	for i, iface := range state.Interfaces {
-		port := -1
-		if s.ports < vmm.MaxHotplugPorts {
-			port = s.ports
-			s.ports++
-		}
-		if _, err := s.attach(iface, fmt.Sprintf("nic%d", i), port); err != nil {
+		if _, err := s.attach(iface, fmt.Sprintf("nic%d", i), -1); err != nil {
 			return err
 		}
 	}
+	s.assignPorts()
 	return nil
+}
+
+// assignPorts gives the NICs the ports that they have from boot.
+func (s *Sandbox) assignPorts() {
+	s.ports = s.config.HotplugPorts
+	for _, n := range s.nics {
+		n.port = -1
+		if s.ports < vmm.MaxHotplugPorts {
+			n.port = s.ports
+			s.ports++
+		}
+	}
 }
 
 func (s *Sandbox) attach(iface netns.Interface, id string, port int) (*nic, error) {

@@ -47,7 +47,7 @@ func within(path, dir string) bool {
 // keepPaths are the paths that a running sandbox needs: its own, and where its programs and their libraries are.
 func (c *Config) keepPaths() []string {
 	keep := []string{"/proc", "/dev", "/usr", "/bin", "/lib", "/lib64"}
-	for _, path := range []string{c.QEMU, c.Virtiofsd, c.Kernel, c.Initrd, c.Dirs.Shared, c.Dirs.Jail, c.Dirs.VM} {
+	for _, path := range []string{c.QEMU, c.Virtiofsd, c.Kernel, c.Initrd, c.Dirs.Shared, c.Dirs.Jail, c.Dirs.VM, c.Template} {
 		if path == "" {
 			continue
 		}

@@ -86,30 +86,63 @@ func Boot(ctx context.Context, c Config, warn func(format string, args ...any)) 
 		return nil, err
 	}
 
-	u.Push(s.stopDaemon)
-	if err = s.startDaemon(); err != nil {
-		return nil, err
-	}
-	if s.channel, err = newChannel(c.Vsock); err != nil {
-		return nil, err
-	}
-	u.Push(s.channel.close)
-	u.Push(s.stopVM)
-	if err = s.startVM(ctx); err != nil {
-		return nil, err
-	}
-
-	if err = s.waitForAgent(ctx); err != nil {
-		return nil, err
-	}
-	u.Push(s.agent.Close)
-	if err = s.configure(ctx, state); err != nil {
+	if err = s.startMachine(ctx, state); err != nil {
 		return nil, err
 	}
 	s.reflectLoopback()
 	close(s.follower.start)
 	u.Release()
 	return s, nil
+}
+
+// startMachine gets the guest ready for its first container: from the template, if there is one, else by booting.
+func (s *Sandbox) startMachine(ctx context.Context, state netns.State) error {
+	if s.config.Template != "" {
+		err := s.fromTemplate(ctx, state)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		err = errors.Join(err, MarkTemplateFailed(s.config.Template, err))
+		s.log("the template %s could not be used, so the virtual machine boots: %v", s.config.Template, err)
+	}
+	return s.fromBoot(ctx, state)
+}
+
+// fromBoot boots the guest's kernel. What fails leaves nothing behind.
+func (s *Sandbox) fromBoot(ctx context.Context, state netns.State) (err error) {
+	var u undo.Stack
+	defer u.Run(&err)
+	u.Push(s.stopMachine)
+	if err = s.startDaemon(); err != nil {
+		return err
+	}
+	if s.channel, err = newChannel(s.config.Vsock); err != nil {
+		return err
+	}
+	if err = s.startVM(ctx, s.vmConfig, s.jail()); err != nil {
+		return err
+	}
+	s.adoptNICs()
+	if err = s.waitForAgent(ctx); err != nil {
+		return err
+	}
+	if err = s.configure(ctx, state); err != nil {
+		return err
+	}
+	u.Release()
+	return nil
+}
+
+// stopMachine ends QEMU and virtiofsd, and removes what fromTemplate or fromBoot made, in whole or in part. Idempotent.
+func (s *Sandbox) stopMachine() error {
+	if s.agent != nil {
+		_ = s.agent.Close()
+	}
+	errs := []error{s.stopVM()}
+	if s.channel != nil {
+		errs = append(errs, s.channel.close())
+	}
+	return errors.Join(append(errs, s.stopDaemon())...)
 }
 
 func newChannel(overVsock bool) (channel, error) {
@@ -185,7 +218,7 @@ const qemuIDBase = 0x78000000
 func qemuID() uint32 { return qemuIDBase + uint32(os.Getpid()) }
 
 // startVM starts QEMU in its jail and connects to its QMP socket.
-func (s *Sandbox) startVM(ctx context.Context) error {
+func (s *Sandbox) startVM(ctx context.Context, configure func(qmp, console *os.File) vmm.Config, jail vmm.Jail) error {
 	listener, err := unixsock.Listen(s.config.Dirs.VM, s.config.Dirs.QMP)
 	if err != nil {
 		return fmt.Errorf("QMP socket: %w", err)
@@ -203,11 +236,12 @@ func (s *Sandbox) startVM(ctx context.Context) error {
 	s.console = newConsole(consoleConn)
 	defer consoleGuest.Close()
 
-	config := s.vmConfig(qmpFile, consoleGuest)
-	if s.vm, err = vmm.Start(config, s.config.QEMU, s.jail()); err != nil {
+	if s.vm, err = vmm.Start(configure(qmpFile, consoleGuest), s.config.QEMU, jail); err != nil {
 		return fmt.Errorf("start QEMU: %w", err)
 	}
-	s.channel.started()
+	if s.channel != nil {
+		s.channel.started()
+	}
 	err = unixsock.WithAddress(s.config.Dirs.VM, s.config.Dirs.QMP, func(address string) error {
 		s.qmp, err = vmm.DialQMP(ctx, address)
 		return err
@@ -215,7 +249,6 @@ func (s *Sandbox) startVM(ctx context.Context) error {
 	if err != nil {
 		return s.explain(fmt.Errorf("connect to QMP: %w", err))
 	}
-	s.adoptNICs()
 	return nil
 }
 
@@ -237,9 +270,10 @@ func (s *Sandbox) stopVM() error {
 func (s *Sandbox) waitForAgent(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	ended := s.vm.Done()
 	go func() {
 		select {
-		case <-s.vm.Done():
+		case <-ended:
 			cancel(errVMEnded)
 		case <-ctx.Done():
 		}
@@ -328,7 +362,7 @@ func (s *Sandbox) Stop() error {
 	reflecting := s.stopReflecting()
 	_ = s.agent.Close()
 	s.quit()
-	return errors.Join(reflecting, s.stopVM(), s.channel.close(), s.stopDaemon(), s.detachNICs(), s.tree.close())
+	return errors.Join(reflecting, s.stopMachine(), s.detachNICs(), s.tree.close())
 }
 
 // quit asks QEMU to end, and waits for it.

@@ -75,7 +75,7 @@ func TestCmdline(t *testing.T) {
 		"9p over vsock":        {Config{Accel: vmm.KVM, Vsock: true, Parameters: "debug a=b"}, []string{"runvm.modules=serial,9p,net,rng,balloon,vsock", "debug a=b"}, "virtiofs"},
 	} {
 		s := &Sandbox{config: tc.config}
-		got := s.cmdline([]string{"x=y"})
+		got := cmdline(s.config, []string{"x=y"})
 		for _, w := range tc.want {
 			if !strings.Contains(got, w) {
 				t.Errorf("%s: %q lacks %q", name, got, w)

@@ -17,12 +17,7 @@ func (s *Sandbox) vmConfig(qmp, console *os.File) vmm.Config {
 		CPUs: c.CPUs, MaxCPUs: c.CPUs, MemoryMiB: c.MemoryMiB, SharedMemory: c.Virtiofsd != "",
 		Kernel: c.Kernel, Initrd: c.Initrd, HotplugPorts: s.ports,
 		QMP: qmp, Console: console, Agent: agent,
-		Cmdline: s.cmdline(agentParameters),
-	}
-	if c.Virtiofsd != "" {
-		vc.Share = &vmm.Share{Type: "virtiofs", Tag: shareTag, Path: jailVM + "/" + c.Dirs.Share}
-	} else {
-		vc.Share = &vmm.Share{Type: "9p", Tag: shareTag, Path: jailShared}
+		Cmdline: cmdline(c, agentParameters), Share: s.vmShare(),
 	}
 	for _, n := range s.nics {
 		vc.NICs = append(vc.NICs, n.device())
@@ -30,9 +25,16 @@ func (s *Sandbox) vmConfig(qmp, console *os.File) vmm.Config {
 	return vc
 }
 
+// vmShare is the share as QEMU sees it.
+func (s *Sandbox) vmShare() *vmm.Share {
+	if s.config.Virtiofsd != "" {
+		return &vmm.Share{Type: "virtiofs", Tag: shareTag, Path: jailVM + "/" + s.config.Dirs.Share}
+	}
+	return &vmm.Share{Type: "9p", Tag: shareTag, Path: jailShared}
+}
+
 // cmdline is the guest kernel's command line.
-func (s *Sandbox) cmdline(agentParameters []string) string {
-	c := s.config
+func cmdline(c Config, agentParameters []string) string {
 	groups := []string{"serial", "virtiofs", "net", "rng", "balloon"}
 	if c.Virtiofsd == "" {
 		groups[1] = "9p"

@@ -319,10 +319,14 @@ func lastLogLine(t *testing.T, path string) (level, message string) {
 	return entry.Level, entry.Msg
 }
 
-// config writes a configuration and returns the environment that names it.
+// config writes a configuration and returns the environment that names it. Unless it says otherwise no template is made
+// of its machine.
 func config(t *testing.T, text string) []string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.toml")
+	if !strings.Contains(text, "template =") {
+		text = "template = \"off\"\n" + text
+	}
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

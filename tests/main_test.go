@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 )
@@ -39,7 +40,18 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
+	// Made once, so that no container makes it while a test compares the host before and after.
+	template := exec.Command(runvmPath, "template", "create")
+	template.Stderr = os.Stderr
+	if err := template.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "make the template:", err)
+		os.Exit(1)
+	}
 	code := m.Run()
+	if out, err := exec.Command(runvmPath, "template", "rm", "--all").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "remove the template: %v: %s\n", err, out)
+		code = 1
+	}
 	if err := errors.Join(engine.remove(), engines.remove()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1

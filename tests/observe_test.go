@@ -158,7 +158,7 @@ func names(dir string) []string {
 	}
 	var list []string
 	for _, e := range entries {
-		if e.Name() != ",roots" && e.Name() != ",sandboxes" {
+		if !slices.Contains([]string{",roots", ",sandboxes", ",templates"}, e.Name()) {
 			list = append(list, e.Name())
 		}
 	}

@@ -24,13 +24,13 @@ type layer struct {
 // sandbox, vmm or netns or agentclient, VM boundary, agent.
 var layers = []layer{
 	{
-		".", "create start state kill delete compat admin globals monitor shim vmm",
+		".", "create start state kill delete compat admin globals monitor shim template vmm",
 		"main lists the commands and the hidden ones that start runvm's own processes; it decides nothing itself",
 	},
 	{
 		"create",
 		"agentclient agentproto bundle cgroup config console container globals guest/image hooks monitor netns passfd pod " +
-			"sandbox sdnotify shim vmm",
+			"sandbox sdnotify shim template vmm",
 		"exception among the commands: it resolves tools and configuration before anything is made, so it fills in the " +
 			"plain data of sandbox, vmm and netns; the monitor boots the VM",
 	},
@@ -51,7 +51,7 @@ var layers = []layer{
 		"run is create, start and delete in one, so this one command folder imports its siblings",
 	},
 	{
-		"admin", "agentclient agentproto bundle config console container globals guest/image monitor netns sandbox vmm",
+		"admin", "create template agentclient agentproto bundle config console container globals guest/image monitor netns sandbox vmm",
 		"runvm's own commands look at every part of the host side",
 	},
 	{"globals", "config container", "what every command starts with"},
@@ -69,6 +69,7 @@ var layers = []layer{
 	{"passfd", "agentclient agentproto", "descriptors of the host in, what the client forwards out"},
 	{"sdnotify", "", "a leaf: the host's notify socket"},
 	{"shim", "agentclient agentproto container passfd sdnotify", "the process of one container's process: talks to the agent and waits"},
+	{"template", "sandbox", "saved sandboxes on disk, and the process that makes them"},
 	{"sandbox", "vmm netns agentclient agentproto", "one VM with its network and agent as a unit; knows no records"},
 	{"vmm", "", "a leaf: plain data in, QEMU out; knows no OCI"},
 	{"netns", "", "a leaf: a network namespace in, taps out; knows no OCI and no VMs"},
