@@ -213,8 +213,9 @@ echo x >> /count; echo started; echo failed >&2; touch /tmp/ready; while :; do s
 	})
 	t.Run("update", func(t *testing.T) {
 		d := d.in(t)
-		d.must("update", "--memory", "300m", "--memory-swap", "-1", "--cpus", "1.5", "life")
-		d.expect(0, "314572800\n150000 100000\n", "exec", "life", "cat", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/cpu.max")
+		d.must("update", "--memory", "200m", "--memory-swap", "-1", "--cpus", "0.5", "life")
+		d.expect(1, "the virtual machine has", "update", "--cpus", "2", "life")
+		d.expect(0, "209715200\n50000 100000\n", "exec", "life", "cat", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/cpu.max")
 	})
 	t.Run("cp", func(t *testing.T) {
 		d := d.in(t)
