@@ -3,6 +3,8 @@
 package tests
 
 import (
+	"archive/tar"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,6 +83,22 @@ func only(names ...string) func(string) string {
 	}
 }
 
+// archived says which of the names are in a tar archive.
+func archived(names ...string) func(string) string {
+	return func(archive string) string {
+		var found []string
+		for r := tar.NewReader(strings.NewReader(archive)); ; {
+			h, err := r.Next()
+			if err != nil {
+				return fmt.Sprint(found, err)
+			}
+			if slices.Contains(names, strings.TrimPrefix(h.Name, "./")) {
+				found = append(found, h.Name)
+			}
+		}
+	}
+}
+
 // eventNames keeps the kinds of a container's events, in order. An exec's death is noted by another process than its
 // start, so those are sorted behind the others.
 func eventNames(s string) string {
@@ -132,6 +150,7 @@ func TestPodmanAsRunc(t *testing.T) {
 		{name: "exec while paused", keep: nothing, args: []string{"exec", "@C", "true"}},
 		{name: "unpause", keep: nothing, args: []string{"unpause", "@C"}},
 		{name: "diff", args: []string{"diff", "@C"}, keep: func(s string) string { return only("A /made", "A /made/file", "A /in", "D /etc/group")(s) }},
+		{name: "export", args: []string{"export", "@C"}, keep: archived("made/file", "in/one", "etc/group")},
 		{name: "commit", keep: nothing, args: []string{"commit", "-q", "@C", "@committed"}},
 		{name: "rename", args: []string{"rename", "@C", "@D"}},
 		{name: "stop", keep: nothing, args: []string{"stop", "--time", "60", "@D"}},
@@ -152,6 +171,9 @@ func TestPodmanAsRunc(t *testing.T) {
 	for _, o := range want {
 		if o.Step == "run" && o.Code != 0 {
 			t.Fatalf("runc, the oracle, does not run here: %+v", o)
+		}
+		if o.Step == "export" && !strings.Contains(o.Out, "made/file") {
+			t.Errorf("runc's export: %+v", o)
 		}
 	}
 	if diff := cmp.Diff(want, life(t, p, runvmPath, steps)); diff != "" {

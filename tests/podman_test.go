@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // podman is a podman whose storage, state and networks are the tests' own.
@@ -57,10 +58,16 @@ func (p *podman) remove() error {
 		return nil
 	}
 	args := append(p.flags(), "system", "reset", "--force")
-	if out, err := exec.Command("podman", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("podman system reset: %w: %s", err, out)
+	// conmon may still run podman's own clean-up of the last container, which writes to what reset removes.
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
+		out, err := exec.Command("podman", args...).CombinedOutput()
+		if err == nil {
+			return os.RemoveAll(p.dir)
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("podman system reset: %w: %s", err, out)
+		}
 	}
-	return os.RemoveAll(p.dir)
 }
 
 // newPodman returns a podman for one test, which must leave nothing behind.
