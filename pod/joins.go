@@ -2,6 +2,7 @@ package pod
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -22,9 +23,9 @@ func checkJoins(all []*container.Sandbox, found *container.Sandbox, r Request) (
 		switch {
 		case s == nil:
 			// Engines make namespaces that nobody is in for a pod whose containers come later.
-			if users := namespace.Users(kind, id); len(users) > 0 {
+			if pid := stranger(kind, id); pid != 0 {
 				return nil, fmt.Errorf("the %s namespace %s is in use by process %d, which is in no virtual machine: "+
-					"give the container one of its own", kind, path, users[0])
+					"give the container one of its own", kind, path, pid)
 			}
 			guest[kind] = id
 		case found == nil || s.Name != found.Name:
@@ -38,6 +39,19 @@ func checkJoins(all []*container.Sandbox, found *container.Sandbox, r Request) (
 		delete(guest, kind)
 	}
 	return guest, nil
+}
+
+// stranger returns a process in the namespace that is no shim, 0 if there is none. The shims of containers that are being
+// created at the same time are in no record yet.
+func stranger(kind namespace.Kind, id string) int {
+	own, err := os.Stat("/proc/self/exe")
+	for _, pid := range namespace.Users(kind, id) {
+		program, statErr := os.Stat("/proc/" + strconv.Itoa(pid) + "/exe")
+		if err != nil || statErr != nil || !os.SameFile(own, program) {
+			return pid
+		}
+	}
+	return 0
 }
 
 // ownerAmong returns the sandbox with a living member that has the namespace, and that member.

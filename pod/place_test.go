@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -121,6 +122,25 @@ func TestCheckJoinsGuest(t *testing.T) {
 	}
 	if _, err := checkJoins(nil, nil, Request{Join: join}); err == nil || !strings.Contains(err.Error(), "is in use by process") {
 		t.Errorf("nobody's: %v", err)
+	}
+}
+
+// TestStranger: a process of this program is none, any other is.
+func TestStranger(t *testing.T) {
+	other := exec.Command("sleep", "1000")
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Process.Kill(); _ = other.Wait() }()
+	id, err := namespace.IDOf(other.Process.Pid, namespace.IPC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pid := stranger(namespace.IPC, id); pid == 0 || pid == os.Getpid() {
+		t.Errorf("found %d among others of this namespace", pid)
+	}
+	if pid := stranger(namespace.IPC, "0-0"); pid != 0 {
+		t.Errorf("found %d in no namespace", pid)
 	}
 }
 

@@ -202,7 +202,7 @@ func TestPodWithoutInfra(t *testing.T) {
 	r := newRuntime(t)
 	netns, pins := inNamespace(namespace(t, "runvm-lazy")), pinned(t)
 	a := newBundle(t, sleeper, inPod("unknown"), netns, pins, withCgroup("lazy-a"))
-	b := newBundle(t, sleeper, inPod("unknown"), netns, pins)
+	b := newBundle(t, sleeper, inPod("unknown"), netns, pins, withCgroup("lazy-b"))
 	var joining sync.WaitGroup // both at once: one of them boots
 	joining.Go(func() { r.run(t, "run", "--detach", "--bundle", a, "a") })
 	joining.Go(func() { r.run(t, "run", "--detach", "--bundle", b, "b") })
@@ -279,10 +279,12 @@ func processesOf(t *testing.T, r *runtime, id, kind string) []int {
 	for _, name := range r.sandboxes() {
 		data, err := os.ReadFile(filepath.Join(r.root, ",sandboxes", name, "sandbox.json"))
 		if err == nil && strings.Contains(string(data), `"`+id+`":{"shim"`) {
-			return members(t, "runvm-"+name)[kind]
+			if pids := members(t, "runvm-"+name)[kind]; len(pids) > 0 {
+				return pids
+			}
 		}
 	}
-	t.Fatalf("no sandbox has container %s", id)
+	t.Fatalf("no %s in the sandbox of container %s", kind, id)
 	return nil
 }
 
