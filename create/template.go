@@ -23,6 +23,10 @@ func Template(c config.Config) (key string, machine sandbox.Config, ok bool, err
 	if err != nil {
 		return "", sandbox.Config{}, false, err
 	}
+	return templateOf(c, t)
+}
+
+func templateOf(c config.Config, t tools) (key string, machine sandbox.Config, ok bool, err error) {
 	machine = machineConfig(c, t)
 	machine.CPUs, machine.MemoryMiB = c.VM.CPUs, c.VM.MemoryMiB
 	if !machine.CanClone() || c.VM.Transport == "vsock" {
@@ -58,7 +62,7 @@ func (c *creation) findTemplate(s *sandbox.Config) {
 	if c.config.Template == "off" || s.CPUs != vm.CPUs || s.MemoryMiB != vm.MemoryMiB || s.HotplugPorts != vm.HotplugPorts {
 		return
 	}
-	key, machine, ok, err := Template(c.config)
+	key, machine, ok, err := templateOf(c.config, c.tools)
 	if err != nil {
 		c.globals.Logger.Warnf("templates are not used: %v", err)
 	}
