@@ -266,10 +266,9 @@ func (s *Sandbox) stopVM() error {
 	return nil
 }
 
-// waitForAgent waits until the agent serves, QEMU dies or the boot takes too long.
-func (s *Sandbox) waitForAgent(ctx context.Context) error {
+// whileVMRuns derives a context that ends when the virtual machine does, with errVMEnded.
+func (s *Sandbox) whileVMRuns(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	ended := s.vm.Done()
 	go func() {
 		select {
@@ -278,6 +277,13 @@ func (s *Sandbox) waitForAgent(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// waitForAgent waits until the agent serves, QEMU dies or the boot takes too long.
+func (s *Sandbox) waitForAgent(ctx context.Context) error {
+	ctx, cancel := s.whileVMRuns(ctx)
+	defer cancel()
 	if err := s.channel.wait(ctx); err != nil {
 		return s.explain(err)
 	}

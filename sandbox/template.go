@@ -111,16 +111,8 @@ func makeMemory(path string, mebibytes int) error {
 
 // waitForGuest returns when the agent has opened its port, where it waits for a host, and the guest has come to rest.
 func (s *Sandbox) waitForGuest(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	ended := s.vm.Done()
-	go func() {
-		select {
-		case <-ended:
-			cancel(errVMEnded)
-		case <-ctx.Done():
-		}
-	}()
+	ctx, cancel := s.whileVMRuns(ctx)
+	defer cancel()
 	if err := s.qmp.WaitForPort(ctx); err != nil {
 		return err
 	}
