@@ -239,6 +239,10 @@ func (s *Sandbox) startVM(ctx context.Context, configure func(qmp, console *os.F
 	if s.vm, err = vmm.Start(configure(qmpFile, consoleGuest), s.config.QEMU, jail); err != nil {
 		return fmt.Errorf("start QEMU: %w", err)
 	}
+	// From here only QEMU listens: one that ends before it accepts refuses or resets the connection, at once.
+	if err := errors.Join(listener.Close(), qmpFile.Close()); err != nil {
+		return fmt.Errorf("QMP socket: %w", err)
+	}
 	if s.channel != nil {
 		s.channel.started()
 	}
