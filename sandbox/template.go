@@ -158,9 +158,9 @@ func openTemplate(dir string) (memory, state *os.File, err error) {
 	return memory, state, nil
 }
 
-// openOwn opens a file that only root can have written.
+// openOwn opens a file that only root can have written. It never waits, as opening a fifo would.
 func openOwn(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ func (s Store) clear(key string) error {
 	}
 	var errs []error
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), newPrefix) || e.IsDir() && sameMachine(e.Name(), key) {
+		if strings.HasPrefix(e.Name(), newPrefix) || sameMachine(e.Name(), key) {
 			errs = append(errs, s.discard(e.Name()))
 		}
 	}

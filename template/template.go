@@ -81,9 +81,12 @@ func (s Store) List() ([]Template, error) {
 
 func (s Store) read(key string) (Template, error) {
 	t := Template{Key: key, Dir: filepath.Join(s.dir, key)}
-	info, err := os.Stat(t.Dir)
+	info, err := os.Lstat(t.Dir)
 	if err != nil {
 		return Template{}, err
+	}
+	if !info.IsDir() {
+		return Template{}, &fs.PathError{Op: "open template", Path: t.Dir, Err: unix.ENOTDIR}
 	}
 	t.Created = info.ModTime()
 	reason, err := os.ReadFile(filepath.Join(t.Dir, sandbox.TemplateFailed))
@@ -115,7 +118,7 @@ func (s Store) Remove(key string) error {
 		return err
 	}
 	defer unlock()
-	if _, err := os.Stat(filepath.Join(s.dir, key)); err != nil {
+	if _, err := os.Lstat(filepath.Join(s.dir, key)); err != nil {
 		return fmt.Errorf("template %q: %w", key, ErrNotExist)
 	}
 	return s.discard(key)

@@ -153,6 +153,34 @@ func TestMakersMeet(t *testing.T) {
 	}
 }
 
+// What is no directory is no template, whatever it leads to, and gives way to one.
+func TestNoDirectory(t *testing.T) {
+	elsewhere := t.TempDir()
+	for name, put := range map[string]func(path string) error{
+		"link": func(path string) error { return os.Symlink(elsewhere, path) },
+		"file": func(path string) error { return os.WriteFile(path, nil, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			if err := os.MkdirAll(s.dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := put(filepath.Join(s.dir, "a-1")); err != nil {
+				t.Fatal(err)
+			}
+			if x, ok := s.Find("a-1"); ok || keys(t, s) != "" {
+				t.Errorf("found %+v, listed %q", x, keys(t, s))
+			}
+			if err := s.TryMake("a-1", fill); err != nil || keys(t, s) != "a-1" {
+				t.Errorf("made: %v, %q", err, keys(t, s))
+			}
+			if entries, err := os.ReadDir(elsewhere); err != nil || len(entries) > 0 {
+				t.Errorf("where the link led: %v, %v", entries, err)
+			}
+		})
+	}
+}
+
 func TestKey(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "qemu")
 	write := func(text string) {
