@@ -4,8 +4,10 @@ package admin
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 
@@ -67,11 +69,21 @@ func listTemplates(c *cli.Context) error {
 	for _, t := range list {
 		status := "ready"
 		if t.Failed != "" {
-			status = "failed: " + t.Failed
+			status = "failed: " + oneLine(t.Failed)
 		}
 		fmt.Fprintf(w, "%s\t%d MiB\t%s\t%s\n", t.Key, t.Bytes>>20, t.Created.UTC().Format(time.RFC3339), status)
 	}
 	return w.Flush()
+}
+
+// oneLine keeps a reason in its row of the table: it has lines, which QEMU wrote.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, strings.ReplaceAll(text, "\n", "; "))
 }
 
 func removeTemplates(c *cli.Context) error {
