@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 
@@ -143,7 +144,11 @@ func parseSize(text string) (int64, error) {
 	if text == "-1" {
 		return -1, nil
 	}
-	return units.RAMInBytes(text)
+	size, err := units.RAMInBytes(text)
+	if err == nil && size < 0 { // it does not check
+		err = fmt.Errorf("invalid size: '%s': more than %d bytes", text, math.MaxInt64)
+	}
+	return size, err
 }
 
 // setFlag stores the value of a flag that is set.

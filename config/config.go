@@ -126,7 +126,7 @@ func (c *Config) check() error {
 		return nil
 	}
 	overhead := func() error {
-		if c.Cgroup.CPUOverhead < 0 || c.Cgroup.CPUOverhead > 1024 {
+		if !(c.Cgroup.CPUOverhead >= 0 && c.Cgroup.CPUOverhead <= 1024) { // nor NaN
 			return fmt.Errorf("cgroup.cpu_overhead = %v: must be from 0 to 1024", c.Cgroup.CPUOverhead)
 		}
 		return nil

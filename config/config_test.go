@@ -28,6 +28,7 @@ func TestLoad(t *testing.T) {
 		"unknown in table": {text: "[vm]\nram = 1", wantErr: `unknown setting "vm.ram"`},
 		"wrong accel":      {text: `accelerator = "xen"`, wantErr: `accelerator = "xen": must be one of auto, kvm, tcg`},
 		"too little":       {text: "[vm]\nmemory_mib = 8", wantErr: "vm.memory_mib = 8: must be from 128"},
+		"no number":        {text: "[cgroup]\ncpu_overhead = nan", wantErr: "cgroup.cpu_overhead = NaN: must be from 0"},
 		"broken":           {text: "[vm", wantErr: "toml"},
 	} {
 		t.Run(name, func(t *testing.T) {

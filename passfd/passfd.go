@@ -67,15 +67,15 @@ func collect(activated, preserve int, inherited []int) (Files, error) {
 	if preserve < 0 {
 		return nil, fmt.Errorf("--preserve-fds %d: want a number from 0 on", preserve)
 	}
+	if activated > agentproto.MaxPassedFiles || preserve > agentproto.MaxPassedFiles-activated { // their sum may overflow
+		return nil, fmt.Errorf("LISTEN_FDS=%d and --preserve-fds %d: at most %d file descriptors can be passed into a virtual machine",
+			activated, preserve, agentproto.MaxPassedFiles)
+	}
 	for fd := first; fd < first+activated+preserve; fd++ {
 		if _, ok := slices.BinarySearch(inherited, fd); !ok {
 			return nil, fmt.Errorf("unable to stat preserved-fd %d (of %d): file descriptor %d is not open: %w",
 				fd-first-activated, preserve, fd, unix.EBADF)
 		}
-	}
-	if activated+preserve > agentproto.MaxPassedFiles {
-		return nil, fmt.Errorf("%d file descriptors to pass: at most %d can be passed into a virtual machine",
-			activated+preserve, agentproto.MaxPassedFiles)
 	}
 	var files Files
 	for fd := first; fd < first+activated+preserve; fd++ {

@@ -3,6 +3,7 @@ package passfd
 import (
 	"errors"
 	"io"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -159,13 +160,20 @@ func TestActivation(t *testing.T) {
 }
 
 func TestTooMany(t *testing.T) {
-	for _, n := range []int{-1, agentproto.MaxPassedFiles + 1} {
-		all := make([]int, first+agentproto.MaxPassedFiles+1)
-		for i := range all {
-			all[i] = i
-		}
+	all := make([]int, first+agentproto.MaxPassedFiles+1)
+	for i := range all {
+		all[i] = i
+	}
+	for _, n := range []int{-1, agentproto.MaxPassedFiles + 1, math.MaxInt} {
 		if files, err := Preserved(n, all); err == nil {
 			t.Errorf("%d: %v", n, files)
+		}
+	}
+	t.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
+	for _, sockets := range []int{agentproto.MaxPassedFiles, math.MaxInt} {
+		t.Setenv("LISTEN_FDS", strconv.Itoa(sockets))
+		if files, n, err := FromCaller(1, all); err == nil {
+			t.Errorf("%d sockets and 1 more: %d, %v", sockets, n, files)
 		}
 	}
 }
