@@ -2,6 +2,7 @@ package compat
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -69,13 +70,34 @@ func freeze(ctx context.Context, g *globals.Globals, id string, frozen bool) err
 	}
 	defer client.Close()
 	if frozen {
-		_, err = client.Agent().PauseContainer(ctx, &agentproto.PauseContainerRequest{ContainerId: c.ID})
-	} else {
-		_, err = client.Agent().ResumeContainer(ctx, &agentproto.ResumeContainerRequest{ContainerId: c.ID})
+		return pause(ctx, client, c)
 	}
+	return resume(ctx, client, c)
+}
+
+// pause writes down first that the container is paused: one that is frozen and not known to be could not be resumed.
+func pause(ctx context.Context, client *agentclient.Client, c *container.Container) error {
+	c.Frozen = true
+	if err := c.Save(); err != nil {
+		return err
+	}
+	_, err := client.Agent().PauseContainer(ctx, &agentproto.PauseContainerRequest{ContainerId: c.ID})
+	if err == nil {
+		return nil
+	}
+	err = agentclient.FromStatus(err)
+	if ctx.Err() != nil {
+		return err // it may be frozen: resume is the way out
+	}
+	c.Frozen = false
+	return errors.Join(err, c.Save())
+}
+
+func resume(ctx context.Context, client *agentclient.Client, c *container.Container) error {
+	_, err := client.Agent().ResumeContainer(ctx, &agentproto.ResumeContainerRequest{ContainerId: c.ID})
 	if err != nil {
 		return agentclient.FromStatus(err)
 	}
-	c.Frozen = frozen
+	c.Frozen = false
 	return c.Save()
 }

@@ -166,9 +166,17 @@ func (c *Container) killAll() error {
 // Pids lists the container's processes, as the guest's root PID namespace numbers them.
 func (c *Container) Pids() ([]int, error) { return c.lc.Processes() }
 
-// Pause freezes the container, Resume thaws it.
-func (c *Container) Pause() error  { return c.lc.Pause() }
-func (c *Container) Resume() error { return c.lc.Resume() }
+// Pause freezes the container.
+func (c *Container) Pause() error { return c.lc.Pause() }
+
+// Resume thaws the container. One that is not frozen is no error: the host's record says so before Pause, and may still
+// say so after Resume.
+func (c *Container) Resume() error {
+	if err := c.lc.Resume(); !errors.Is(err, libcontainer.ErrNotPaused) {
+		return err
+	}
+	return nil
+}
 
 // Stats reads the container's cgroup: JSON of opencontainers/cgroups' Stats.
 func (c *Container) Stats() ([]byte, error) {
