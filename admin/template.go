@@ -92,13 +92,7 @@ func removeTemplates(c *cli.Context) error {
 		return errors.New("name the templates to remove, or give --all")
 	}
 	if c.Bool("all") {
-		list, err := create.Templates().List()
-		if err != nil {
-			return err
-		}
-		for _, t := range list {
-			keys = append(keys, t.Key)
-		}
+		return create.Templates().RemoveAll()
 	}
 	var errs []error
 	for _, key := range keys {

@@ -124,6 +124,29 @@ func (s Store) Remove(key string) error {
 	return s.discard(key)
 }
 
+// RemoveAll removes all templates, and what makers that were killed left.
+func (s Store) RemoveAll() error {
+	if _, err := os.Stat(s.dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	unlock, err := s.lock(unix.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("remove the templates: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if e.Name() != lockName {
+			errs = append(errs, s.discard(e.Name()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // discard removes a directory of the store, first from its place, so that nobody finds it in part. The caller has the
 // lock.
 func (s Store) discard(name string) error {

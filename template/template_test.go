@@ -153,6 +153,25 @@ func TestMakersMeet(t *testing.T) {
 	}
 }
 
+func TestRemoveAll(t *testing.T) {
+	s := newStore(t)
+	if err := s.RemoveAll(); err != nil {
+		t.Errorf("nothing: %v", err)
+	}
+	if err := errors.Join(s.Make("a-1", fill), s.Make("b-1", fill)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(s.dir, newPrefix+"killed", "work"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RemoveAll(); err != nil {
+		t.Error(err)
+	}
+	if entries, err := os.ReadDir(s.dir); err != nil || len(entries) != 1 {
+		t.Errorf("%v, %v: want the lock", entries, err)
+	}
+}
+
 // What is no directory is no template, whatever it leads to, and gives way to one.
 func TestNoDirectory(t *testing.T) {
 	elsewhere := t.TempDir()
