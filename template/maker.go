@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -53,14 +54,16 @@ func (s Store) RunMaker(ctx context.Context, key string, c sandbox.Config, logFl
 		return err
 	}
 	defer cmd.Stdin.(*os.File).Close()
+	var said strings.Builder
+	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the template's maker: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(unix.SIGTERM) })
 	defer stop()
 	if err := cmd.Wait(); err != nil {
-		if t, ok := s.Find(key); ok && t.Failed != "" {
-			err = errors.New(t.Failed)
+		if text := strings.TrimSpace(said.String()); text != "" {
+			err = errors.New(text)
 		}
 		return errors.Join(ctx.Err(), fmt.Errorf("make the template: %w", err))
 	}
