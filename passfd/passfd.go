@@ -170,10 +170,17 @@ func accessMode(fd int) int {
 	return flags & unix.O_ACCMODE
 }
 
+// kernelFiles are file systems whose files have no size, so that the guest would take them for empty.
+var kernelFiles = []int64{unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC}
+
 func describeFile(fd int, links uint64) (*agentproto.PassedFile, string) {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil || links == 0 || flags&unix.O_PATH != 0 {
 		return nil, "a regular file without a name"
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil || slices.Contains(kernelFiles, int64(fs.Type)) {
+		return nil, "a file of the kernel's (procfs, sysfs)"
 	}
 	offset, err := unix.Seek(fd, 0, unix.SEEK_CUR)
 	if err != nil {

@@ -78,6 +78,7 @@ func TestDescribe(t *testing.T) {
 		"reading pipe":    {pipe(0), agentproto.PassedFile_PIPE_READER, ""},
 		"writing pipe":    {pipe(1), agentproto.PassedFile_PIPE_WRITER, ""},
 		"fifo both ways":  {open(fifo, unix.O_RDWR), 0, "a fifo that is open for reading and writing"},
+		"file of procfs":  {open("/proc/self/status", unix.O_RDONLY), 0, "a file of the kernel's"},
 		"stream":          {pair(unix.SOCK_STREAM), agentproto.PassedFile_STREAM, ""},
 		"datagrams":       {pair(unix.SOCK_DGRAM), 0, "a socket that is no stream socket"},
 		"packets":         {pair(unix.SOCK_SEQPACKET), 0, "a socket that is no stream socket"},
