@@ -22,6 +22,8 @@ type SandboxRecord struct {
 	// ID is what the annotations of pods call the sandbox. Several may have the same: that of a restarted infra container
 	// and that of the old one, in which others still run.
 	ID string `json:"id"`
+	// Pod says that the sandbox was made for a pod, so that its id alone lets others join.
+	Pod bool `json:"pod,omitempty"`
 	// Creator is the create command that boots the virtual machine, Monitor the process that then owns it.
 	Creator pidfd.Process `json:"creator,omitzero"`
 	Monitor pidfd.Process `json:"monitor,omitzero"`

@@ -64,7 +64,8 @@ func (c *creation) checkNetwork() error {
 // findSandbox takes the container's place, in a running sandbox or in a new one.
 func (c *creation) findSandbox(ctx context.Context) (err error) {
 	c.place, err = pod.Find(ctx, c.globals.Store(), pod.Request{
-		ID: c.ID, Kind: c.kind, Ref: c.sandboxRef, NetNS: c.plan.NetNS.Path, Network: c.network, Join: c.joins(),
+		ID: c.ID, Kind: c.kind, Ref: c.sandboxRef, Pod: c.kind != bundle.OwnVM || c.bundle.IsPause(),
+		NetNS: c.plan.NetNS.Path, Network: c.network, Join: c.joins(),
 		ShareDir: c.shareDir, Cgroup: c.container.Cgroup, Creator: c.container.Creator, CheckNetwork: c.checkNetwork,
 		Claim: func(sandbox string) error {
 			c.container.Sandbox = sandbox

@@ -22,6 +22,7 @@ type Request struct {
 	ID   string
 	Kind bundle.Kind // by its annotations, with Ref
 	Ref  string      // id of the pod's sandbox
+	Pod  bool        // others may join by that id, or by its own
 
 	NetNS   string // path of the network namespace that it shall have; empty for a new one
 	Network string // identifies that namespace
@@ -108,7 +109,8 @@ func try(ctx context.Context, store *container.Store, r Request) (*Place, []pidf
 }
 
 // choose returns the sandbox to join, nil for none. Who has a sandbox's network is in its virtual machine; beyond that a
-// pod's member without a network of its own goes where its annotations say.
+// pod's member without a network of its own goes where its annotations say, if a pod is there: whoever writes a
+// container's annotations must not choose the virtual machine of a stranger's container.
 func choose(all []*container.Sandbox, r Request) *container.Sandbox {
 	for _, s := range all {
 		if r.Network != "" && s.Alive() && (s.Network == r.Network || owner(s, namespace.Net, r.Network) != "") {
@@ -116,7 +118,7 @@ func choose(all []*container.Sandbox, r Request) *container.Sandbox {
 		}
 	}
 	for _, s := range all {
-		if r.Network == "" && r.Kind == bundle.PodMember && r.Ref != "" && s.Alive() && s.ID == r.Ref {
+		if r.Network == "" && r.Kind == bundle.PodMember && r.Ref != "" && s.Pod && s.Alive() && s.ID == r.Ref {
 			return s
 		}
 	}
@@ -157,7 +159,7 @@ func create(ctx context.Context, store *container.Store, r Request) (*Place, err
 	}
 	s := store.Sandbox(rand.Text())
 	s.SandboxRecord = container.SandboxRecord{
-		ID: r.ID, Creator: r.Creator, NetNS: r.NetNS, Network: r.Network,
+		ID: r.ID, Pod: r.Pod, Creator: r.Creator, NetNS: r.NetNS, Network: r.Network,
 		Cgroup: container.CgroupRef{
 			Path: cgroup.Sibling(r.Cgroup.Path, r.Cgroup.Systemd, s.Name), Systemd: r.Cgroup.Systemd,
 		},

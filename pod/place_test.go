@@ -34,7 +34,7 @@ func dead(t *testing.T) pidfd.Process {
 func newSandbox(t *testing.T, name, id, network string, monitor pidfd.Process, members map[string]container.Member) *container.Sandbox {
 	t.Helper()
 	return &container.Sandbox{Name: name, SandboxRecord: container.SandboxRecord{
-		ID: id, Network: network, Monitor: monitor, Members: members,
+		ID: id, Pod: id != "other", Network: network, Monitor: monitor, Members: members,
 	}}
 }
 
@@ -62,6 +62,7 @@ func TestChoose(t *testing.T) {
 		"member":                                  {Request{Kind: bundle.PodMember, Ref: "pod", Network: "4-1"}, "A"},
 		"member without a network":                {Request{Kind: bundle.PodMember, Ref: "pod"}, "A"},
 		"member with another network":             {Request{Kind: bundle.PodMember, Ref: "pod", Network: "4-9"}, ""},
+		"member of a container that is no pod":    {Request{Kind: bundle.PodMember, Ref: "other"}, ""},
 		"member of an unknown pod":                {Request{Kind: bundle.PodMember, Ref: "nobody"}, ""},
 		"member of an unknown pod by its network": {Request{Kind: bundle.PodMember, Ref: "podman's", Network: "4-2"}, "B"},
 		"member of no named pod":                  {Request{Kind: bundle.PodMember}, ""},
