@@ -55,10 +55,25 @@ func (s Store) make(key string, how int, build func(dir string) error) error {
 	if err := os.Rename(dir, filepath.Join(s.dir, key)); err != nil {
 		return errors.Join(fmt.Errorf("make a template: %w", err), os.RemoveAll(dir))
 	}
-	return nil
+	return s.replace(key)
 }
 
-// clear removes what killed makers left, the templates that key is to replace, and the oldest of the others.
+// replace removes the templates that the new one of that key stands in for: only now that it is complete.
+func (s Store) replace(key string) error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if e.Name() != key && sameMachine(e.Name(), key) {
+			errs = append(errs, s.discard(e.Name()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// clear removes what killed makers left, what stands in the key's place, and the oldest of the others.
 func (s Store) clear(key string) error {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -66,7 +81,7 @@ func (s Store) clear(key string) error {
 	}
 	var errs []error
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), newPrefix) || sameMachine(e.Name(), key) {
+		if strings.HasPrefix(e.Name(), newPrefix) || e.Name() == key {
 			errs = append(errs, s.discard(e.Name()))
 		}
 	}

@@ -112,6 +112,21 @@ func TestMakeFails(t *testing.T) {
 	}
 }
 
+// A template goes when the one that replaces it is complete, not when it fails.
+func TestReplace(t *testing.T) {
+	s := newStore(t)
+	broken := errors.New("broken")
+	if err := s.Make("a-1", fill); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Make("a-2", func(string) error { return broken }); !errors.Is(err, broken) || keys(t, s) != "a-1 a-2!" {
+		t.Errorf("the new one failed: %v, %q", err, keys(t, s))
+	}
+	if err := s.Make("a-2", fill); err != nil || keys(t, s) != "a-2" {
+		t.Errorf("the new one is there: %v, %q", err, keys(t, s))
+	}
+}
+
 // TestMakersMeet: one works, those that may wait wait, and what a killed one left goes.
 func TestMakersMeet(t *testing.T) {
 	s := newStore(t)
