@@ -19,8 +19,8 @@ import (
 func TemplateCommand(g *globals.Globals) *cli.Command {
 	return &cli.Command{
 		Name: "template", Usage: "make, list and remove saved virtual machines that new ones are cloned from",
-		Description: `A template is a virtual machine that was saved when it had booted. Containers without limits of their own are
-started from a clone of it. It is made in the background when a container is created and there is none, unless
+		Description: `A template is a virtual machine that was saved when it had booted. Containers that need no other machine
+than the configured one are started from a clone of it. It is made in the background when a container is created and there is none, unless
 template = "off" is configured, or by "runvm template create".`,
 		HideHelpCommand: true,
 		Subcommands: []*cli.Command{

@@ -25,7 +25,8 @@ func checkJoins(all []*container.Sandbox, found *container.Sandbox, r Request) (
 			// Engines make namespaces that nobody is in for a pod whose containers come later.
 			if pid := stranger(kind, id); pid != 0 {
 				return nil, fmt.Errorf("the %s namespace %s is in use by process %d, which is in no virtual machine: "+
-					"give the container one of its own", kind, path, pid)
+					"make all containers of a pod with runvm (podman --runtime runvm pod create), or give the container one of "+
+					"its own", kind, path, pid)
 			}
 			guest[kind] = id
 		case found == nil || s.Name != found.Name:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Shows the main job: podman runs nginx, each container in a virtual machine of its own. Needs root and what
-# "make needs all images" makes. podman's storage, state and networks are in a temporary folder; nothing is left behind.
+# "make needs all images" makes. podman's storage, state and networks are in a temporary folder; nothing of it is left
+# behind, but runvm keeps the template that it makes for the next start ("runvm template rm --all").
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
