@@ -25,7 +25,7 @@ type observed struct {
 	Out  string
 }
 
-// step is one call of podman in the life of a container named @C, later @D.
+// step is one call of podman in the life of a container, such as @C. Each life has names of its own in place of @NAME.
 type step struct {
 	name  string
 	args  []string
@@ -49,7 +49,7 @@ func life(t *testing.T, p *podmanTest, runtime string, steps []step) []observed 
 		// Names of its own for each life: podman remembers the events of a name.
 		own := "-" + filepath.Base(runtime)
 		for i := range args {
-			args[i] = regexp.MustCompile(`@(C|D|committed)\b`).ReplaceAllStringFunc(args[i], func(name string) string { return strings.ToLower(name[1:]) + own })
+			args[i] = regexp.MustCompile(`@[A-Za-z]+\b`).ReplaceAllStringFunc(args[i], func(name string) string { return strings.ToLower(name[1:]) + own })
 		}
 		r := p.runWith(s.stdin, args...)
 		out := strings.ReplaceAll(r.stdout, own, "")
