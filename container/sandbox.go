@@ -2,14 +2,12 @@ package container
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
-	"github.com/runvm/runvm/internal/atomicfile"
 	"github.com/runvm/runvm/internal/pidfd"
 )
 
@@ -164,30 +162,10 @@ func (s *Sandbox) lock(ctx context.Context) (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
-func (s *Sandbox) read() error {
-	data, err := os.ReadFile(s.dir.Record())
-	if err != nil {
-		return fmt.Errorf("read sandbox state: %w", err)
-	}
-	var r SandboxRecord
-	if err := json.Unmarshal(data, &r); err != nil {
-		return fmt.Errorf("sandbox state %s is damaged: %w", s.dir.Record(), err)
-	}
-	s.SandboxRecord = r
-	return nil
-}
+func (s *Sandbox) read() error { return readRecord(s.dir.Record(), "sandbox", &s.SandboxRecord) }
 
 // Save writes the record. The caller holds the lock.
-func (s *Sandbox) Save() error {
-	data, err := json.Marshal(&s.SandboxRecord)
-	if err != nil {
-		return fmt.Errorf("encode sandbox state: %w", err)
-	}
-	if err := atomicfile.WriteFile(s.dir.Record(), data, 0o600); err != nil {
-		return fmt.Errorf("save sandbox state: %w", err)
-	}
-	return nil
-}
+func (s *Sandbox) Save() error { return saveRecord(s.dir.Record(), "sandbox", &s.SandboxRecord) }
 
 // Remove deletes the sandbox's directory: known names only, each with unlink or rmdir, so that nothing that is still
 // mounted there can be emptied. Idempotent. The record goes last but one: whatever fails before can be tried again.

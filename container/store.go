@@ -1,7 +1,6 @@
 package container
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/runvm/runvm/bundle"
-	"github.com/runvm/runvm/internal/atomicfile"
 )
 
 // DefaultRoot is where containers are kept when no --root is given.
@@ -146,33 +144,16 @@ func (c *Container) Dir() Dir { return c.dir }
 // read loads the record. A directory without one is what a create that was killed at its very first step left behind:
 // it reads as a stopped container so that delete can remove it.
 func (c *Container) read() error {
-	data, err := os.ReadFile(c.dir.Record())
+	err := readRecord(c.dir.Record(), "container", &c.Record)
 	if errors.Is(err, fs.ErrNotExist) {
 		c.Record = Record{ID: filepath.Base(string(c.dir))}
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("read container state: %w", err)
-	}
-	var r Record
-	if err := json.Unmarshal(data, &r); err != nil {
-		return fmt.Errorf("container state %s is damaged: %w", c.dir.Record(), err)
-	}
-	c.Record = r
-	return nil
+	return err
 }
 
 // Save writes the record. The caller holds the lock or is the container's creator.
-func (c *Container) Save() error {
-	data, err := json.Marshal(&c.Record)
-	if err != nil {
-		return fmt.Errorf("encode container state: %w", err)
-	}
-	if err := atomicfile.WriteFile(c.dir.Record(), data, 0o600); err != nil {
-		return fmt.Errorf("save container state: %w", err)
-	}
-	return nil
-}
+func (c *Container) Save() error { return saveRecord(c.dir.Record(), "container", &c.Record) }
 
 // SandboxDir returns the directory of the container's sandbox; it does not exist when the container has none.
 func (c *Container) SandboxDir() SandboxDir {
